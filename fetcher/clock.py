@@ -1,0 +1,46 @@
+"""L2: the only door to time and chance."""
+
+import asyncio
+import random
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time, waits, and throws dice. Seconds throughout."""
+
+    def now(self) -> float:
+        """Return the wall clock as seconds since 1970."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return a clock that never goes back; only differences mean something."""
+        ...
+
+    def random(self) -> float:
+        """Return an even random number from 0 (included) to 1 (excluded)."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock and random source."""
+
+    def now(self) -> float:
+        """Return the wall clock as seconds since 1970."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return the monotonic clock, the one asyncio's event loop uses."""
+        return time.monotonic()
+
+    def random(self) -> float:
+        """Return an even random number from 0 to 1. Jitter needs no secrecy."""
+        return random.random()  # noqa: S311
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the event loop."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,220 @@
+"""L0: what a run tells while it works: events to hear, counters to poll."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil, log
+from typing import Final, Protocol
+
+from fetcher.errors import Error
+from fetcher.model import Failure, Outcome, Record, Request, Stop, Summary
+
+#: How many hosts are counted one by one; the rest of a very wide list is counted as one.
+MAX_HOSTS: Final = 10_000
+OTHER_HOSTS: Final = "(other hosts)"
+
+#: How many failures a summary can list one by one.
+MAX_LISTED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """A request failed for now and starts again after ``delay`` seconds."""
+
+    request: Request
+    error: Error
+    attempt: int
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """A response sent the request on to another URL."""
+
+    request: Request
+    status: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should know although no URL failed by it, in one line."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A bug in this program met one URL: the text of its traceback."""
+
+    request: Request
+    traceback: str
+
+
+Event = Retrying | Redirected | Notice | Trouble
+#: Hears events at once; must neither block nor raise.
+Observer = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A record and its line of JSON, encoded once for everyone who writes it."""
+
+    record: Record
+    line: bytes
+
+
+class RecordWriter(Protocol):
+    """Takes settled records, in batches, in the order in which they were settled."""
+
+    async def write(self, batch: Sequence[Settled]) -> None:
+        """Take over the batch; a slow writer slows the run down.
+
+        Raises LocalError if this machine cannot take it, BrokenPipeError if its reader went away.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One attempt under way: counters written by the attempt, read by the display. Bytes, monotonic seconds."""
+
+    request: Request
+    started: float
+    received: int = 0
+    total: int | None = None
+    last_byte: float = 0.0
+
+
+class Latencies:
+    """A histogram of durations in constant memory; a quantile is right within 5 percent."""
+
+    _BASE: Final = log(1.1)
+    _FLOOR: Final = 1e-4
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, int] = {}
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        bucket = ceil(log(max(seconds, self._FLOOR) / self._FLOOR) / self._BASE)
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+        self.count += 1
+
+    def quantile(self, share: float) -> float | None:
+        """Return the duration in seconds that ``share`` (0 to 1) of all stay within; None if there are none."""
+        rank = share * self.count
+        for bucket in sorted(self._buckets):
+            rank -= self._buckets[bucket]
+            if rank <= 0:
+                return float(self._FLOOR * 1.1 ** (bucket - 0.5))
+        return None
+
+
+@dataclass(slots=True)
+class HostCount:
+    """One host in numbers; ``state`` is the kind of its latest failure or retry, empty when it answers."""
+
+    ok: int = 0
+    failed: int = 0
+    retries: int = 0
+    state: str = ""
+    latencies: Latencies = field(default_factory=Latencies)
+
+
+class Counters:
+    """The run in plain numbers, kept up to date as it goes; reading them costs the run nothing.
+
+    ``read`` rows have come from the list, ``total`` are in it (None while unknown), ``waiting`` stand in the queue.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.read = 0
+        self.total: int | None = None
+        self.outcomes: dict[str, int] = {outcome.value: 0 for outcome in Outcome}
+        self.ok = 0
+        self.failed = 0
+        self.retries = 0
+        self.retrying = 0
+        self.waiting = 0
+        self.bytes = 0
+        self.wire_bytes = 0
+        self.errors: dict[str, dict[str, int]] = {}
+        self.first_failures: list[Failure] = []
+        self.last_failures: deque[Failure] = deque(maxlen=5)
+        self.hosts: dict[str, HostCount] = {}
+        self.latencies = Latencies()
+        self.active: dict[int, Transfer] = {}
+        self.stopping: str | None = None
+
+    @property
+    def settled(self) -> int:
+        """How many input lines have their record."""
+        return self.ok + self.failed
+
+    def host(self, name: str | None) -> HostCount:
+        """Return the count of one host, or of all others once there are very many."""
+        key = name or "-"
+        if key not in self.hosts and len(self.hosts) >= MAX_HOSTS:
+            key = OTHER_HOSTS
+        return self.hosts.setdefault(key, HostCount())
+
+    def settle(self, record: Record) -> None:
+        """Count a finished record."""
+        self.outcomes[record.outcome] += 1
+        if record.outcome in (Outcome.FETCHED, Outcome.UNCHANGED):
+            host = self.host(record.host)
+            host.ok += 1
+            host.state = ""
+            host.latencies.add(record.elapsed)
+            self.latencies.add(record.elapsed)
+            self.bytes += record.bytes or 0
+        if record.error is None:
+            self.ok += 1
+            return
+        self.failed += 1
+        self._fail(record, record.error)
+
+    def retry(self, host: str, kind: str) -> None:
+        """Count a retry that was decided."""
+        self.retries += 1
+        count = self.host(host)
+        count.retries += 1
+        count.state = kind
+
+    def _fail(self, record: Record, error: Error) -> None:
+        name = record.host or "-"
+        count = self.host(name)
+        count.failed += 1
+        count.state = error.kind
+        by_host = self.errors.setdefault(error.kind, {})
+        if name not in by_host and len(by_host) >= MAX_HOSTS:
+            name = OTHER_HOSTS
+        by_host[name] = by_host.get(name, 0) + 1
+        failure = Failure(record.url, record.source, record.line, error.kind, error.message)
+        self.last_failures.append(failure)
+        if len(self.first_failures) < MAX_LISTED:
+            self.first_failures.append(failure)
+
+    def summary(self, now: float, stop: Stop | None = None, notes: Sequence[str] = ()) -> Summary:
+        """Return the run so far as a value; ``now`` is on the clock of ``started``."""
+        known = max(self.read, self.total or 0, self.settled)
+        return Summary(
+            lines=known,
+            ok=self.ok,
+            failed=self.failed,
+            not_started=known - self.settled,
+            outcomes=dict(self.outcomes),
+            errors={kind: dict(hosts) for kind, hosts in self.errors.items()},
+            failures=tuple(self.first_failures),
+            retries=self.retries,
+            bytes=self.bytes,
+            wire_bytes=self.wire_bytes,
+            elapsed=max(0.0, now - self.started),
+            p50=self.latencies.quantile(0.5),
+            p95=self.latencies.quantile(0.95),
+            stop=stop,
+            notes=tuple(notes),
+        )

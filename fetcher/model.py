@@ -1,0 +1,249 @@
+"""L0: the nouns that travel through a run, frozen, and the record's one line of JSON."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from fetcher.errors import Error
+from fetcher.text import harmless_json
+
+#: Header fields as received: lower-case names, values without surrounding blanks, in order.
+Headers = tuple[tuple[str, str], ...]
+
+
+class Outcome(StrEnum):
+    """What became of one input line."""
+
+    FETCHED = "fetched"
+    UNCHANGED = "unchanged"
+    SKIPPED = "skipped"
+    DUPLICATE = "duplicate"
+    PLANNED = "planned"
+    FAILED = "failed"
+
+
+class Stop(StrEnum):
+    """Why a run ended before its list did."""
+
+    INTERRUPT = "interrupt"
+    TERMINATE = "terminate"
+    HANGUP = "hangup"
+    PIPE = "pipe"
+    DISK = "disk"
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input line that asks for a fetch, as a source read it.
+
+    ``text`` is the line itself, outer blanks removed, bytes that are not UTF-8 backslash-escaped;
+    ``error`` is set when the source already knows that it cannot be a URL.
+    """
+
+    source: str
+    line: int
+    text: str
+    error: Error | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One URL to fetch.
+
+    ``url`` is the line as written; ``target`` what is asked for on the wire; ``host`` is
+    ``name`` or ``name:port`` and the unit of politeness; ``index`` counts the run's rows from 0.
+    """
+
+    index: int
+    url: str
+    target: str
+    host: str
+    source: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A whole body: where it lies (relative to the output directory), its size in bytes and its SHA-256 in hex."""
+
+    path: str | None
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """One hop that was followed: the status and the URL that answered it."""
+
+    status: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds of one attempt by phase, with HAR 1.2's names; None for a phase that did not happen."""
+
+    blocked: float | None = None
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    send: float | None = None
+    wait: float | None = None
+    receive: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a response said about itself, before its body.
+
+    ``url`` is the URL that answered, after redirects; ``location`` and ``retry_after`` are header values as sent.
+    """
+
+    status: int
+    url: str
+    http_version: str | None = None
+    remote_ip: str | None = None
+    content_type: str | None = None
+    charset: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one try at a request gave: a stored body, or an error; never both, never neither.
+
+    ``started`` and ``ended`` are seconds of the monotonic clock; ``retry_after`` is the server's wish in seconds.
+    """
+
+    number: int
+    started: float
+    ended: float
+    head: Head | None = None
+    stored: Stored | None = None
+    error: Error | None = None
+    redirects: tuple[Redirect, ...] = ()
+    wire_bytes: int = 0
+    retry_after: float | None = None
+    timings: Timings | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What happened to one input line: the line of output, of the journal, and the input of every report."""
+
+    url: str
+    id: str | None = None
+    source: str
+    line: int
+    host: str | None = None
+    final_url: str | None = None
+    outcome: Outcome
+    status: int | None = None
+    error: Error | None = None
+    path: str | None = None
+    bytes: int | None = None
+    wire_bytes: int = 0
+    sha256: str | None = None
+    content_type: str | None = None
+    charset: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    http_version: str | None = None
+    remote_ip: str | None = None
+    redirects: tuple[Redirect, ...] = ()
+    attempts: int = 0
+    retried: tuple[str, ...] = ()
+    resumed_from: int | None = None
+    started_at: str | None = None
+    elapsed: float = 0.0
+    timings: Timings | None = None
+    headers: Mapping[str, list[str]] | None = None
+    duplicate_of: int | None = None
+    warnings: tuple[str, ...] = ()
+    meta: Mapping[str, Any] | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the line got what it asked for: every outcome but ``failed``."""
+        return self.outcome is not Outcome.FAILED
+
+
+#: The record's keys in the order of its line; ``ok`` follows ``outcome``.
+RECORD_KEYS: Final[tuple[str, ...]] = tuple(
+    key for name in Record.__dataclass_fields__ for key in ((name, "ok") if name == "outcome" else (name,))
+)
+
+
+def to_line(record: Record) -> bytes:
+    """Return the record as one line of JSON (RFC 8259) with its newline: every key, UTF-8, safe to print."""
+    values = {key: getattr(record, key) for key in RECORD_KEYS}
+    return harmless_json(orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def from_line(line: bytes) -> Record:
+    """Return the record that :func:`to_line` wrote; unknown keys are ignored.
+
+    Raises ValueError if the line is not such a record.
+    """
+    try:
+        values = orjson.loads(line)
+        known = {key: value for key, value in values.items() if key in Record.__dataclass_fields__}
+        known["outcome"] = Outcome(known["outcome"])
+        if known.get("error") is not None:
+            known["error"] = Error(**known["error"])
+        if known.get("timings") is not None:
+            known["timings"] = Timings(**known["timings"])
+        known["redirects"] = tuple(Redirect(**hop) for hop in known.get("redirects") or ())
+        known["retried"] = tuple(known.get("retried") or ())
+        known["warnings"] = tuple(known.get("warnings") or ())
+        return Record(**known)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a record: {error}") from error
+
+
+def timestamp(epoch: float) -> str:
+    """Return seconds since 1970 as RFC 3339 in UTC with milliseconds: ``2026-11-21T03:00:00.123Z``."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed line, as the summary lists it."""
+
+    url: str
+    source: str
+    line: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The whole run in numbers; ``ok + failed + not_started`` is ``lines``.
+
+    ``not_started`` and ``lines`` are those known: of a list that was still being sent, what had arrived.
+    ``errors`` counts failures by kind and host; ``failures`` are the first of them.
+    """
+
+    lines: int
+    ok: int
+    failed: int
+    not_started: int
+    outcomes: Mapping[str, int]
+    errors: Mapping[str, Mapping[str, int]]
+    failures: tuple[Failure, ...]
+    retries: int
+    bytes: int
+    wire_bytes: int
+    elapsed: float
+    p50: float | None
+    p95: float | None
+    stop: Stop | None = None
+    notes: tuple[str, ...] = field(default=())

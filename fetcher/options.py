@@ -1,0 +1,111 @@
+"""L0: everything chosen for a run, validated on construction, picklable."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from fetcher.errors import UsageError
+
+#: What a server gets to hear when the user says nothing else; the version is filled in by the package.
+DEFAULT_NAME: Final = "{host}/{path}"
+
+
+class Existing(StrEnum):
+    """What to do with a URL that an earlier run has fetched."""
+
+    SKIP = "skip"
+    REPLACE = "replace"
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UsageError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much at once and how fast. Rates are requests started per second; ``max_size`` is decoded bytes."""
+
+    concurrency: int = 50
+    per_host: int | None = None
+    rate: float | None = None
+    host_rate: float | None = None
+    max_size: int | None = None
+    max_redirects: int = 20
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.concurrency <= 10_000, f"concurrency must be 1 to 10000, not {self.concurrency}")
+        _require(self.per_host is None or self.per_host >= 1, f"per-host must be at least 1, not {self.per_host}")
+        _require(self.rate is None or self.rate > 0, "rate must be above 0")
+        _require(self.host_rate is None or self.host_rate > 0, "host-rate must be above 0")
+        _require(self.max_size is None or self.max_size >= 0, "max-size must not be negative")
+        _require(self.max_redirects >= 0, f"max-redirects must not be negative: {self.max_redirects}")
+
+    @property
+    def look_ahead(self) -> int:
+        """How many requests are known ahead of the running ones, so that hosts can take turns."""
+        return max(2_000, 10 * self.concurrency)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait: for a connection, for the next byte, and for one attempt in total (None: no bound)."""
+
+    connect: float = 10.0
+    read: float = 30.0
+    total: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.connect > 0, "connect-timeout must be above 0")
+        _require(self.read > 0, "read-timeout must be above 0")
+        _require(self.total is None or self.total > 0, "timeout must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often a transient failure is tried again, and the longest Retry-After obeyed, in seconds."""
+
+    count: int = 3
+    max_wait: float = 300.0
+
+    def __post_init__(self) -> None:
+        _require(self.count >= 0, f"retries must not be negative: {self.count}")
+        _require(self.max_wait >= 0, "max-retry-wait must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Which certificates are trusted: the system's, or those of ``ca_file``; ``verify=False`` trusts anyone."""
+
+    ca_file: Path | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where bodies and state go, what they are called, and what happens to those already there."""
+
+    directory: Path = Path("fetched")
+    name: str = DEFAULT_NAME
+    existing: Existing = Existing.SKIP
+    save: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything chosen for a run.
+
+    ``headers`` go with the first request to the URL's own origin and are never sent to another one;
+    ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    retries: Retries = field(default_factory=Retries)
+    tls: Tls = field(default_factory=Tls)
+    output: Output = field(default_factory=Output)
+    headers: tuple[tuple[str, str], ...] = ()
+    user_agent: str | None = None
+    proxy: str | None = None
+    dry_run: bool = False

@@ -1,0 +1,1 @@
+"""L2: where rows come from, one file per form; :mod:`fetcher.sources.base` is what they share."""

@@ -1,0 +1,38 @@
+"""L0: how a run ended, as the process's exit status."""
+
+from enum import IntEnum
+
+from fetcher.model import Stop, Summary
+
+
+class ExitStatus(IntEnum):
+    """The documented exit statuses of the command."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    LOCAL = 3
+    BUSY = 4
+    UNFINISHED = 5
+    BUG = 70
+    HANGUP = 129
+    INTERRUPTED = 130
+    PIPE = 141
+    TERMINATED = 143
+
+
+_STOPPED = {
+    Stop.INTERRUPT: ExitStatus.INTERRUPTED,
+    Stop.TERMINATE: ExitStatus.TERMINATED,
+    Stop.HANGUP: ExitStatus.HANGUP,
+    Stop.PIPE: ExitStatus.PIPE,
+    Stop.DISK: ExitStatus.LOCAL,
+    Stop.LIMIT: ExitStatus.UNFINISHED,
+}
+
+
+def exit_status(summary: Summary) -> ExitStatus:
+    """Return the status for a finished run: why it stopped early, else whether all URLs are ok."""
+    if summary.stop is not None:
+        return _STOPPED[summary.stop]
+    return ExitStatus.SOME_FAILED if summary.failed else ExitStatus.OK
