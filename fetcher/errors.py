@@ -121,9 +121,12 @@ class FetchError(Exception):
     """One URL failed, for the reason ``kind``; ``message`` starts with the subject, in lower case."""
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(kind, message)
         self.kind = kind
         self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
     @property
     def error(self) -> Error:
@@ -136,6 +139,7 @@ class LocalError(FetchError):
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorKind.DISK, message)
+        self.args = (message,)
 
 
 class UsageError(Exception):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import ceil, log
 from typing import Final, Protocol
 
-from fetcher.errors import Error
+from fetcher.errors import Error, ErrorKind
 from fetcher.model import Failure, Outcome, Record, Request, Stop, Summary
 
 #: How many hosts are counted one by one; the rest of a very wide list is counted as one.
@@ -58,10 +58,11 @@ Observer = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A record and its line of JSON, encoded once for everyone who writes it."""
+    """A record and its line of JSON, encoded once for everyone who writes it; ``key`` is its request's, if it had one."""
 
     record: Record
     line: bytes
+    key: str | None
 
 
 class RecordWriter(Protocol):
@@ -140,7 +141,7 @@ class Counters:
         self.retrying = 0
         self.waiting = 0
         self.bytes = 0
-        self.wire_bytes = 0
+        self.ended_bytes = 0
         self.errors: dict[str, dict[str, int]] = {}
         self.first_failures: list[Failure] = []
         self.last_failures: deque[Failure] = deque(maxlen=5)
@@ -153,6 +154,11 @@ class Counters:
     def settled(self) -> int:
         """How many input lines have their record."""
         return self.ok + self.failed
+
+    @property
+    def wire_bytes(self) -> int:
+        """Body bytes received so far, before decoding, by all attempts, those under way included."""
+        return self.ended_bytes + sum(transfer.received for transfer in self.active.values())
 
     def host(self, name: str | None) -> HostCount:
         """Return the count of one host, or of all others once there are very many."""
@@ -171,11 +177,11 @@ class Counters:
             host.latencies.add(record.elapsed)
             self.latencies.add(record.elapsed)
             self.bytes += record.bytes or 0
-        if record.error is None:
+        if record.ok:
             self.ok += 1
             return
         self.failed += 1
-        self._fail(record, record.error)
+        self._fail(record, record.error or Error.of(ErrorKind.INTERNAL, "no reason was given"))
 
     def retry(self, host: str, kind: str) -> None:
         """Count a retry that was decided."""

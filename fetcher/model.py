@@ -55,7 +55,7 @@ class Row:
 class Request:
     """One URL to fetch.
 
-    ``url`` is the line as written; ``target`` what is asked for on the wire; ``host`` is
+    ``url`` is the line as written; ``target`` what is asked for on the wire, without ``userinfo``; ``host`` is
     ``name`` or ``name:port`` and the unit of politeness; ``index`` counts the run's rows from 0.
     """
 
@@ -65,15 +65,24 @@ class Request:
     host: str
     source: str
     line: int
+    userinfo: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for two requests that ask for the same thing as the same user."""
+        return self.target if self.userinfo is None else f"{self.userinfo}@{self.target}"
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A whole body: where it lies (relative to the output directory), its size in bytes and its SHA-256 in hex."""
+    """A whole body: where it lies (relative to the output directory), its size in bytes and its SHA-256 in hex.
+
+    ``path`` is None if it is kept nowhere; ``sha256`` too if there was none: a 204.
+    """
 
     path: str | None
     bytes: int
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,24 +197,28 @@ def to_line(record: Record) -> bytes:
 
 
 def from_line(line: bytes) -> Record:
-    """Return the record that :func:`to_line` wrote; unknown keys are ignored.
+    """Return the record that :func:`to_line` wrote; keys that this version does not know are ignored.
 
     Raises ValueError if the line is not such a record.
     """
     try:
         values = orjson.loads(line)
-        known = {key: value for key, value in values.items() if key in Record.__dataclass_fields__}
+        known = _known(Record, values)
         known["outcome"] = Outcome(known["outcome"])
         if known.get("error") is not None:
-            known["error"] = Error(**known["error"])
+            known["error"] = Error(**_known(Error, known["error"]))
         if known.get("timings") is not None:
-            known["timings"] = Timings(**known["timings"])
-        known["redirects"] = tuple(Redirect(**hop) for hop in known.get("redirects") or ())
+            known["timings"] = Timings(**_known(Timings, known["timings"]))
+        known["redirects"] = tuple(Redirect(**_known(Redirect, hop)) for hop in known.get("redirects") or ())
         known["retried"] = tuple(known.get("retried") or ())
         known["warnings"] = tuple(known.get("warnings") or ())
         return Record(**known)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a record: {error}") from error
+
+
+def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in kind.__dataclass_fields__}
 
 
 def timestamp(epoch: float) -> str:

@@ -20,11 +20,10 @@ _SIZE_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 def printable(text: str, limit: int = 0) -> str:
     r"""Return ``text`` with every harmful character shown as ``\x1b`` or ``\u202e``.
 
-    With a ``limit`` above 0, longer text is cut to that many characters, ending in ``...``.
+    With a ``limit`` (3 or more), what would be longer is cut to that many characters, ending in ``...``.
     """
-    if limit and len(text) > limit:
-        text = text[: limit - 3] + "..."
-    return _HARMFUL.sub(_escape, text)
+    shown = _HARMFUL.sub(_escape, text)
+    return f"{shown[: limit - 3]}..." if 0 < limit < len(shown) else shown
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -54,8 +53,8 @@ def middle_cut(text: str, width: int) -> str:
 
 
 def size_text(count: float) -> str:
-    """Return a number of bytes for people: ``812 B``, ``4.2 MB``, ``659 MB`` (powers of 1000)."""
-    if count < 1000:
+    """Return a number of bytes for people: ``812 B``, ``4.20 MB``, ``659 MB`` (powers of 1000)."""
+    if count < 999.5:
         return f"{count:.0f} B"
     unit = 0
     while count >= 999.5 and unit < len(_SIZE_UNITS) - 1:
@@ -71,7 +70,7 @@ def clock_text(seconds: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """Return a short duration for people: ``48 ms``, ``4.1 s``, ``14 s``, ``2.5 min``."""
+    """Return a short duration for people: ``48 ms``, ``4.1 s``, ``14 s``, ``12 min``."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 9.95:

@@ -1,6 +1,6 @@
 """L2: what every source of rows promises."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from fetcher.model import Row
@@ -17,7 +17,7 @@ class Source(Protocol):
         """What records call this source."""
         ...
 
-    def rows(self) -> AsyncIterator[Row]:
+    def rows(self) -> AsyncGenerator[Row, None]:
         """Yield one Row per line that asks for a fetch; a line that cannot be one has ``error`` set.
 
         Reading never blocks the event loop and can be cancelled at any time. May be called once.

@@ -1,0 +1,226 @@
+"""L3: one attempt at one request: transport, redirects, body, sink."""
+
+import asyncio
+import traceback
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from fetcher.body import ACCEPTED, codings, decoded
+from fetcher.clock import Clock
+from fetcher.cookies import Cookies
+from fetcher.errors import Error, ErrorKind, FetchError, http_kind
+from fetcher.events import Observer, Redirected, Transfer, Trouble
+from fetcher.model import Attempt, Head, Headers, Redirect, Request, Stored, Timings
+from fetcher.options import Limits
+from fetcher.redirects import REDIRECTS, next_hop
+from fetcher.retry import retry_after
+from fetcher.sinks.base import Sink
+from fetcher.text import seconds_text, size_text
+from fetcher.transport.base import Hop, Response, Transport
+from fetcher.urls import parse
+
+#: The warning of a record whose body ended with the connection: nothing said how long it should be.
+LENGTH_UNKNOWN: Final = "length_unknown"
+
+#: The body of an error or a redirect is read up to this many bytes, so that its connection can be used again.
+_DRAINED: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What every request tells the server: ``user_agent`` everyone, ``headers`` only the URL's own origin."""
+
+    user_agent: str
+    headers: Headers = ()
+
+    def fields(self, request: Request, *, own_origin: bool, cookie: str | None) -> Headers:
+        """Return the header fields of one hop."""
+        fields = {"user-agent": ("User-Agent", self.user_agent), "accept": ("Accept", "*/*")}
+        more: list[tuple[str, str]] = []
+        if own_origin:
+            if request.userinfo is not None:
+                fields["authorization"] = ("Authorization", _basic(request.userinfo))
+            for name, value in self.headers:
+                fields.pop(name.lower(), None)
+                more.append((name, value))
+        # Only what can be undone is asked for, whatever the user's headers say.
+        kept = [(name, value) for name, value in more if name.lower() != "accept-encoding"]
+        encoding = [("Accept-Encoding", ACCEPTED)]
+        cookies = [("Cookie", cookie)] if cookie else []
+        return (*fields.values(), *encoding, *kept, *cookies)
+
+
+def _basic(userinfo: str) -> str:
+    """RFC 7617; the user's name and password are percent-encoded in the URL."""
+    return "Basic " + b64encode(unquote_to_bytes(userinfo)).decode("ascii")
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of an attempt so far, so that a failed one can still tell it."""
+
+    head: Head | None = None
+    redirects: tuple[Redirect, ...] = ()
+    retry_after: float | None = None
+    timings: Timings | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Fetch:
+    """Makes attempts; holds what they share and nothing about any of them."""
+
+    def __init__(self, transport: Transport, sink: Sink, identity: Identity, limits: Limits, clock: Clock) -> None:
+        self._transport = transport
+        self._sink = sink
+        self._identity = identity
+        self._limits = limits
+        self._clock = clock
+
+    async def attempt(self, transfer: Transfer, number: int, total: float | None, observe: Observer) -> Attempt:
+        """Try once, within ``total`` seconds, and say what came of it; raises only CancelledError.
+
+        ``transfer`` counts the bytes as they arrive. An error of this program becomes the kind ``internal``.
+        """
+        progress = _Progress()
+        stored: Stored | None = None
+        error: Error | None = None
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(total):
+                stored = await self._get(transfer, progress, observe)
+        except TimeoutError:
+            limit = seconds_text(total or 0.0)
+            error = Error.of(ErrorKind.TIMEOUT_TOTAL, f"not done within {limit}, {size_text(transfer.received)} came")
+        except FetchError as failure:
+            error = failure.error
+        except Exception as bug:  # noqa: BLE001  the one place: a bug costs one URL, and is reported
+            observe(Trouble(transfer.request, traceback.format_exc()))
+            error = Error.of(ErrorKind.INTERNAL, f"bug: {type(bug).__name__} {bug}")
+        ended = self._clock.monotonic()
+        return Attempt(
+            number=number,
+            started=started,
+            ended=ended,
+            head=progress.head,
+            stored=stored,
+            error=error,
+            redirects=progress.redirects,
+            wire_bytes=transfer.received,
+            retry_after=progress.retry_after,
+            timings=_complete(progress.timings, ended - started) if stored is not None else progress.timings,
+            warnings=progress.warnings,
+        )
+
+    async def _get(self, transfer: Transfer, progress: _Progress, observe: Observer) -> Stored:
+        """Follow redirects to a response that is no redirect, and store its body."""
+        request = transfer.request
+        first = url = parse(request.target)
+        own_origin = True
+        cookies = Cookies()
+        while True:
+            own_origin = own_origin and url.origin == first.origin
+            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookies.field(url.target))
+            async with self._transport.send(Hop(url.target, fields)) as response:
+                progress.head = head = _head(response, url.target)
+                progress.timings = response.timings()
+                if response.status not in REDIRECTS:
+                    return await self._take(response, head, transfer, progress)
+                following = next_hop(url.target, response.status, _field(response, "location"))
+                observe(Redirected(request, response.status, following.target))
+                progress.redirects += (Redirect(response.status, url.target),)
+                if len(progress.redirects) > self._limits.max_redirects:
+                    most = self._limits.max_redirects
+                    raise FetchError(ErrorKind.REDIRECT_LIMIT, f"{most} redirects, last to {following.target}")
+                cookies.take(url.target, response.headers)
+                await _drain(response)
+            url = following
+
+    async def _take(self, response: Response, head: Head, transfer: Transfer, progress: _Progress) -> Stored:
+        """Store the body of a final response; anything but a whole good one is a FetchError."""
+        if not 200 <= response.status < 300 or response.status == 206:
+            progress.retry_after = retry_after(_field(response, "retry-after"), self._clock.now())
+            await _drain(response)
+            raise _bad_status(response)
+        if response.status == 204:
+            return Stored(None, 0, None)
+        max_size = self._limits.max_size
+        if max_size is not None and (response.length or 0) > max_size:
+            announced, most = size_text(response.length or 0), size_text(max_size)
+            raise FetchError(ErrorKind.TOO_LARGE, f"{announced} announced, --max-size is {most}")
+        applied = codings(value for name, value in response.headers if name == "content-encoding")
+        if response.ends_with_connection:
+            progress.warnings += (LENGTH_UNKNOWN,)
+        transfer.total = response.length
+        writer = await self._sink.open(transfer.request, head)
+        try:
+            async for chunk in decoded(self._counted(response, transfer), applied, max_size=max_size):
+                await writer.write(chunk)
+            return await writer.commit()
+        except BaseException:
+            await writer.abort()
+            raise
+
+    async def _counted(self, response: Response, transfer: Transfer) -> AsyncIterator[bytes]:
+        async for chunk in response.chunks():
+            transfer.received += len(chunk)
+            transfer.last_byte = self._clock.monotonic()
+            yield chunk
+
+
+async def _drain(response: Response) -> None:
+    """Read a small body that nobody wants; how it ends changes nothing."""
+    if response.length is not None and response.length <= _DRAINED:
+        with suppress(FetchError):
+            async for _ in response.chunks():
+                pass
+
+
+def _bad_status(response: Response) -> FetchError:
+    status, said = response.status, f"{response.status:03} {response.reason}".strip()
+    if 400 <= status < 600:
+        return FetchError(http_kind(status), said)
+    if status == 206:
+        return FetchError(ErrorKind.TRUNCATED, f"{said}: a part, where the whole was asked for")
+    if 300 <= status < 400:
+        return FetchError(ErrorKind.REDIRECT_INVALID, f"{said} leads nowhere")
+    return FetchError(ErrorKind.PROTOCOL, f"{said} is no answer to a GET")
+
+
+def _field(response: Response, wanted: str) -> str | None:
+    return next((value for name, value in response.headers if name == wanted), None)
+
+
+def _head(response: Response, url: str) -> Head:
+    found = dict(reversed(response.headers))  # of repeated fields, the first
+    media_type, _, parameters = found.get("content-type", "").partition(";")
+    return Head(
+        status=response.status,
+        url=url,
+        http_version=response.http_version,
+        remote_ip=response.remote_ip,
+        content_type=media_type.strip().lower() or None,
+        charset=_charset(parameters),
+        etag=found.get("etag"),
+        last_modified=found.get("last-modified"),
+    )
+
+
+def _charset(parameters: str) -> str | None:
+    """RFC 9110 section 8.3.2; quoted or not."""
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip('"').lower() or None
+    return None
+
+
+def _complete(timings: Timings | None, elapsed: float) -> Timings | None:
+    """Add the phase that ends with the body: what the others leave of the attempt's time."""
+    if timings is None:
+        return None
+    phases = (timings.blocked, timings.dns, timings.connect, timings.tls, timings.send, timings.wait)
+    return replace(timings, receive=round(max(0.0, elapsed - sum(phase or 0.0 for phase in phases)), 6))

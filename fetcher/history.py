@@ -1,0 +1,66 @@
+"""L1: what has happened to one request, attempt by attempt, and the record it ends as."""
+
+from dataclasses import dataclass, replace
+
+from fetcher.model import Attempt, Outcome, Record, Request, timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A request that has been started: when (``started_at`` since 1970, ``started`` monotonic), and what came of it.
+
+    ``retried`` holds the error kinds of all attempts but the last one.
+    """
+
+    request: Request
+    started_at: float
+    started: float
+    attempts: int = 0
+    retried: tuple[str, ...] = ()
+    wire_bytes: int = 0
+    last: Attempt | None = None
+
+    def after(self, attempt: Attempt) -> "History":
+        """Return the history with one more attempt."""
+        earlier = self.last.error if self.last is not None else None
+        return replace(
+            self,
+            attempts=attempt.number,
+            retried=self.retried if earlier is None else (*self.retried, earlier.kind),
+            wire_bytes=self.wire_bytes + attempt.wire_bytes,
+            last=attempt,
+        )
+
+    def record(self) -> Record:
+        """Return the record that the request ends with after its last attempt."""
+        last, request = self.last, self.request
+        if last is None:
+            raise ValueError("a request without an attempt has no record")
+        head, stored = last.head, last.stored
+        return Record(
+            url=request.url,
+            source=request.source,
+            line=request.line,
+            host=request.host,
+            final_url=head.url if head else None,
+            outcome=Outcome.FAILED if last.error else Outcome.FETCHED,
+            status=head.status if head else None,
+            error=last.error,
+            path=stored.path if stored else None,
+            bytes=stored.bytes if stored else None,
+            wire_bytes=self.wire_bytes,
+            sha256=stored.sha256 if stored else None,
+            content_type=head.content_type if head else None,
+            charset=head.charset if head else None,
+            etag=head.etag if head else None,
+            last_modified=head.last_modified if head else None,
+            http_version=head.http_version if head else None,
+            remote_ip=head.remote_ip if head else None,
+            redirects=last.redirects,
+            attempts=self.attempts,
+            retried=self.retried,
+            started_at=timestamp(self.started_at),
+            elapsed=round(last.ended - self.started, 6),
+            timings=last.timings,
+            warnings=last.warnings,
+        )

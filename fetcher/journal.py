@@ -1,0 +1,189 @@
+"""L2: the directory's memory: every finished record, appended to one file, found again by its URL.
+
+DIR/.fetcher/records.ndjson   the journal: one record a line, only ever appended to
+DIR/.fetcher/lock             held (flock) by the run that uses DIR; the kernel frees it when that run dies
+DIR/.fetcher/partial/         bodies on their way
+"""
+
+import asyncio
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+import orjson
+
+from fetcher.errors import BusyError, FetchError, LocalError, UsageError
+from fetcher.events import Settled
+from fetcher.hashtable import HashTable, hash64
+from fetcher.model import Outcome, Record, from_line
+from fetcher.urls import parse
+
+STATE: Final = ".fetcher"
+
+#: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
+_KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
+
+_T = TypeVar("_T")
+#: Told of each stored body: its path, its request's key and its SHA-256.
+Remember = Callable[[str, str, str], None]
+
+
+class Journal:
+    """The records of all runs in one directory, as an async context manager.
+
+    Entering it takes the lock and reads the file once. It then holds where each stored URL's latest record lies,
+    about 37 bytes a URL, and not the records. A last line that a crash has torn is cut off.
+    With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
+    Raises LocalError if the directory cannot be used, BusyError if another run uses it.
+    """
+
+    def __init__(self, directory: Path, executor: Executor, remember: Remember, *, writable: bool = True) -> None:
+        self._directory = directory
+        self._executor = executor
+        self._remember = remember
+        self._writable = writable
+        self._offsets = HashTable()
+        self._end = 0
+        self._file = -1
+        self._lock = -1
+        self.notices: list[str] = []
+
+    @property
+    def path(self) -> Path:
+        """The journal's file."""
+        return self._directory / STATE / "records.ndjson"
+
+    @property
+    def partial(self) -> Path:
+        """Where bodies are put together."""
+        return self._directory / STATE / "partial"
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._run(self._open)
+        except OSError as error:
+            self._close()
+            where = error.filename or self._directory
+            raise LocalError(f"cannot use {where}: {(error.strerror or str(error)).lower()}") from error
+        except UsageError:
+            self._close()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._run(self._close)
+
+    async def write(self, batch: Sequence[Settled]) -> None:
+        """Append the records of a batch; raises LocalError if the disk does not take them."""
+        kept = [settled for settled in batch if settled.record.outcome in _KEPT]
+        if not kept:
+            return
+        try:
+            await self._run(self._append, b"".join(settled.line for settled in kept))
+        except OSError as error:
+            raise LocalError(f"{(error.strerror or 'disk error').lower()}: {self.path}") from error
+        for settled in kept:
+            if settled.record.ok and settled.key is not None:
+                self._offsets.set(hash64(settled.key), self._end)
+            self._end += len(settled.line)
+
+    def knows(self, key: str) -> bool:
+        """Tell whether a body for this request key was stored at some time; :meth:`find` tells if it still is."""
+        return self._offsets.get(hash64(key)) is not None
+
+    async def find(self, keys: Sequence[str]) -> list[Record | None]:
+        """Return for each request key the record of its stored body, None if there is none or the file is not there."""
+        return await self._run(self._find, keys)
+
+    async def _run(self, function: Callable[..., _T], *args: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+
+    def _open(self) -> None:
+        if self._writable:
+            self.partial.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        elif self.path.exists():
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        if self._file >= 0:
+            self._replay()
+
+    def _close(self) -> None:
+        for descriptor in (self._file, self._lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._lock = -1
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self._directory / STATE / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._lock, 100).decode("ascii", "replace").strip()
+            raise BusyError(f"another fetcher{holder and f' (pid {holder})'} is using {self._directory}") from None
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, b"%d\n" % os.getpid())
+
+    def _replay(self) -> None:
+        damaged = 0
+        with open(self._file, "rb", buffering=1 << 20, closefd=False) as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    self.notices.append(f"{self.path}: dropped a last line that was cut short")
+                    if self._writable:
+                        os.ftruncate(self._file, self._end)
+                    break
+                damaged += not self._replay_line(line)
+                self._end += len(line)
+        if damaged:
+            self.notices.append(f"{self.path}: {damaged:,} damaged lines ignored; what they told is fetched again")
+
+    def _replay_line(self, line: bytes) -> bool:
+        try:
+            values = orjson.loads(line)
+            if values["ok"]:
+                key = parse(values["url"]).key
+                self._offsets.set(hash64(key), self._end)
+                if values["path"] is not None:
+                    self._remember(values["path"], key, values["sha256"])
+        except (ValueError, KeyError, TypeError, FetchError):
+            return False
+        return True
+
+    def _append(self, block: bytes) -> None:
+        left = memoryview(block)
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError:
+            os.ftruncate(self._file, self._end)
+            raise
+
+    def _find(self, keys: Sequence[str]) -> list[Record | None]:
+        return [self._read(key) for key in keys]
+
+    def _read(self, key: str) -> Record | None:
+        offset = self._offsets.get(hash64(key))
+        if offset is None:
+            return None
+        with open(self._file, "rb", closefd=False) as lines:
+            lines.seek(offset)
+            try:
+                record = from_line(lines.readline())
+                same = parse(record.url).key == key
+            except (ValueError, FetchError):
+                return None
+        return record if same and self._is_there(record) else None
+
+    def _is_there(self, record: Record) -> bool:
+        if record.path is None:
+            return record.bytes == 0
+        try:
+            found = (self._directory / record.path).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == record.bytes

@@ -1,0 +1,85 @@
+"""L1: what is to be done about each row of the list."""
+
+from dataclasses import dataclass, replace
+
+from fetcher.errors import Error, FetchError
+from fetcher.hashtable import HashTable, hash64
+from fetcher.model import Outcome, Record, Request, Row
+from fetcher.urls import parse
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A row that asks for what line ``of`` asked for already, as ``request``."""
+
+    request: Request
+    of: int
+
+
+class Planner:
+    """Makes of each row, in the list's order, a request, a repetition of an earlier one, or a failed record.
+
+    It remembers a hash of what each row asked for, about 37 bytes a row, and nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._first = HashTable()
+        self._count = 0
+
+    def plan(self, row: Row) -> Request | Repeated | Record:
+        """Decide about the next row."""
+        index = self._count
+        self._count += 1
+        if row.error is not None:
+            return _invalid(row, row.error)
+        try:
+            url = parse(row.text)
+        except FetchError as error:
+            return _invalid(row, Error.of(error.kind, f"{error.message} ({row.source}:{row.line})"))
+        request = Request(index, row.text, url.target, url.host, row.source, row.line, url.userinfo)
+        first = self._first.setdefault(hash64(request.key), index << 32 | row.line)
+        if first >> 32 == index:
+            return request
+        return Repeated(request, first & 0xFFFF_FFFF)
+
+
+def _invalid(row: Row, error: Error) -> Record:
+    return Record(url=row.text, source=row.source, line=row.line, outcome=Outcome.FAILED, error=error)
+
+
+def planned(request: Request, path: str | None) -> Record:
+    """Return the record of a request that a dry run leaves unsent."""
+    return Record(
+        url=request.url,
+        source=request.source,
+        line=request.line,
+        host=request.host,
+        outcome=Outcome.PLANNED,
+        path=path,
+    )
+
+
+def carried(request: Request, earlier: Record | None, outcome: Outcome, duplicate_of: int | None = None) -> Record:
+    """Return the record of a request for which nothing is sent, telling of the file that is there already."""
+    record = planned(request, None)
+    if earlier is None or not earlier.ok:
+        return replace(record, outcome=outcome, duplicate_of=duplicate_of)
+    return replace(
+        earlier,
+        url=request.url,
+        id=None,
+        source=request.source,
+        line=request.line,
+        host=request.host,
+        outcome=outcome,
+        wire_bytes=0,
+        attempts=0,
+        retried=(),
+        resumed_from=None,
+        redirects=(),
+        started_at=None,
+        elapsed=0.0,
+        timings=None,
+        duplicate_of=duplicate_of,
+        warnings=(),
+    )

@@ -1,0 +1,38 @@
+"""L2: bodies that are counted and hashed, and kept nowhere."""
+
+import asyncio
+from hashlib import sha256
+from typing import Final
+
+from fetcher.model import Head, Request, Stored
+
+
+#: Larger pieces are hashed on a thread, in bytes: hashing takes longer than the hop.
+_LARGE: Final = 128 * 1024
+
+
+class _NullWriter:
+    def __init__(self) -> None:
+        self._digest = sha256()
+        self._size = 0
+
+    async def write(self, chunk: bytes) -> None:
+        if len(chunk) < _LARGE:
+            self._digest.update(chunk)
+        else:
+            await asyncio.to_thread(self._digest.update, chunk)
+        self._size += len(chunk)
+
+    async def commit(self) -> Stored:
+        return Stored(None, self._size, self._digest.hexdigest())
+
+    async def abort(self) -> None:
+        pass
+
+
+class NullSink:
+    """Takes every body and leaves nothing: for checking links."""
+
+    async def open(self, request: Request, head: Head) -> _NullWriter:  # noqa: ARG002  a body is a body
+        """Prepare to count and hash one body."""
+        return _NullWriter()

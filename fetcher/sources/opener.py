@@ -1,0 +1,216 @@
+"""L2: the bytes of a list file or of standard input, unpacked if they are gzip."""
+
+import asyncio
+import os
+import re
+import stat
+import sys
+import zlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Final
+
+import aiofiles
+
+from fetcher.errors import UsageError
+from fetcher.text import printable
+
+#: The first read is small, so that the first URL is there at once; later ones grow up to the piece. Bytes.
+_FIRST: Final = 16 * 1024
+_PIECE: Final = 256 * 1024
+
+_GZIP: Final = b"\x1f\x8b"
+
+#: Non-blocking, because opening a FIFO would otherwise wait for its writer. The flag is on our own open file only.
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+
+#: ``example.com/x``, ``localhost:8080``, ``10.0.0.5/x``: a URL whose scheme was forgotten.
+_HOST: Final = re.compile(
+    r"(?:localhost(?=[:/])|\d{1,3}(?:\.\d{1,3}){3}|(?:[\w-]+\.)+(?P<ending>[a-z]{2,}))(?::\d+)?(?:[/?#]|\Z)",
+    re.IGNORECASE,
+)
+#: Endings that are a file's rather than a host's.
+_FILE_ENDINGS: Final = frozenset(
+    {"bz2", "conf", "csv", "gz", "html", "json", "jsonl", "list", "log", "lst", "ndjson", "parquet", "tsv", "txt"}
+    | {"urls", "xml", "xz", "yaml", "zip", "zst"}
+)
+
+
+class ReadError(Exception):
+    """The bytes end too early; the message says why, without naming the file."""
+
+
+def check(path: str) -> None:
+    """Make sure that ``path`` (``-``: standard input) can be read as a list.
+
+    Raises UsageError, which says what to type instead, if there is no such file, it is a directory,
+    or it may not be read.
+    """
+    shown = printable(path)
+    if not path:
+        raise UsageError("the name of a list file is empty")
+    if path == "-":
+        # Python leaves this None if descriptor 0 was closed; by now the number may belong to something else.
+        if sys.stdin is None:
+            raise UsageError("cannot read standard input: it is closed")
+        return
+    try:
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise UsageError(f"{shown} is a directory; name a list file in it")
+        if stat.S_ISFIFO(mode):
+            # Opening a FIFO and closing it again would break the pipe of a writer that waits for its reader.
+            readable = os.access(path, os.R_OK)
+        else:
+            os.close(os.open(path, _FLAGS))
+            readable = True
+    except FileNotFoundError:
+        hint = f"; for a URL write https://{shown}" if _looks_like_host(path) else ""
+        raise UsageError(f"no such file: {shown}{hint}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {shown}: {error.strerror}") from error
+    if not readable:
+        raise UsageError(f"cannot read {shown}: Permission denied")
+
+
+def _looks_like_host(path: str) -> bool:
+    found = _HOST.match(path)
+    if found is None or Path(path.partition("/")[0]).is_dir():
+        return False
+    return (found["ending"] or "").lower() not in _FILE_ENDINGS
+
+
+def rereadable(file: str | int) -> bool:
+    """Tell whether reading ``file`` leaves it as it was: true of a regular file named by its path."""
+    return isinstance(file, str) and Path(file).is_file()
+
+
+async def chunks(file: str | int) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of ``file``, a path or an open descriptor, in pieces of at most 256 KiB.
+
+    gzip (RFC 1952) is known by its first bytes and unpacked: several members in a row, zeros behind the last.
+    A descriptor stays open and its flags as they are. A FIFO that nobody has opened for writing is waited for.
+    Cancellable at any time; close it (``aclosing``) to give the file back early.
+    Raises ReadError if the file cannot be read or its gzip is cut or damaged, after all that came before.
+    """
+    async with aclosing(_raw(file)) as raw:
+        head = b""
+        async for piece in raw:
+            head += piece
+            if head != _GZIP[:1]:
+                break
+        if head.startswith(_GZIP):
+            async with aclosing(_unpacked(head, raw)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        elif head:
+            yield head
+            async for piece in raw:
+                yield piece
+
+
+async def _raw(file: str | int) -> AsyncGenerator[bytes, None]:
+    try:
+        # On the loop, as a look-up of a name does not wait; a thread could be cancelled with the file just opened.
+        descriptor = file if isinstance(file, int) else os.open(file, _FLAGS)
+        try:
+            if _pollable(descriptor):
+                while piece := await _read_when_ready(descriptor):
+                    yield piece
+            else:
+                async with aiofiles.open(descriptor, "rb", closefd=False) as stream:
+                    size = _FIRST
+                    while piece := await stream.read(size):
+                        yield piece
+                        size = min(2 * size, _PIECE)
+        finally:
+            if descriptor is not file:
+                os.close(descriptor)
+    except OSError as error:
+        raise ReadError(error.strerror or "cannot be read") from error
+
+
+def _pollable(descriptor: int) -> bool:
+    """Tell whether the loop can wait for the descriptor; epoll refuses regular files and /dev/null."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return False
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_reader(descriptor, lambda: None)
+    except PermissionError:
+        return False
+    loop.remove_reader(descriptor)
+    return True
+
+
+async def _read_when_ready(descriptor: int) -> bytes:
+    """Return the next bytes of a pipe, socket or terminal; empty at its end."""
+    loop = asyncio.get_running_loop()
+    while True:
+        ready = asyncio.Event()
+        loop.add_reader(descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(descriptor)
+        with suppress(BlockingIOError):  # another process that shares the pipe was faster
+            return os.read(descriptor, _PIECE)
+
+
+async def _unpacked(head: bytes, raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    loop = asyncio.get_running_loop()
+    gunzip = _Gunzip()
+    rest, piece = head, b""
+    while True:
+        # In a thread not for speed but to let the loop run: a few packed bytes can be gigabytes of blank lines.
+        piece, rest = await loop.run_in_executor(None, gunzip.step, rest)
+        if piece:
+            yield piece
+        if not rest and len(piece) < _PIECE:
+            rest = await anext(raw, b"")
+            if not rest:
+                break
+    gunzip.finish()
+
+
+class _Gunzip:
+    """Unpacks gzip step by step, each of bounded size."""
+
+    def __init__(self) -> None:
+        self._decoder = zlib.decompressobj(wbits=31)
+        self._damaged = False
+
+    def step(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the next unpacked bytes and the packed ones that are left; a full piece may have more behind it.
+
+        Raises ReadError where the data are damaged, a step after the last good bytes.
+        """
+        if self._damaged:
+            raise ReadError("compressed data is damaged")
+        if self._decoder.eof:
+            data = data.lstrip(b"\0")  # gzip pads to a tape's block size
+            if not data:
+                return b"", b""
+            self._decoder = zlib.decompressobj(wbits=31)
+        before = self._decoder.copy()
+        try:
+            piece = self._decoder.decompress(data, _PIECE)
+        except zlib.error:
+            self._damaged = True
+            return _salvage(before, data), data
+        return piece, self._decoder.unconsumed_tail or self._decoder.unused_data
+
+    def finish(self) -> None:
+        """Raise ReadError if there is more to come."""
+        if not self._decoder.eof:
+            raise ReadError("compressed data ends early")
+
+
+def _salvage(decoder: "zlib._Decompress", data: bytes) -> bytes:
+    """Return what can be unpacked before the damage; zlib itself throws that away."""
+    good = bytearray()
+    with suppress(zlib.error):
+        for position in range(len(data)):
+            good += decoder.decompress(data[position : position + 1])
+    return bytes(good)

@@ -1,0 +1,215 @@
+"""L2: requests over one shared aiohttp ClientSession."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+from aiohttp.client_reqrep import ClientResponse
+from aiohttp.connector import AddrInfoType, Connection
+from yarl import URL
+
+from fetcher.clock import Clock
+from fetcher.errors import ErrorKind, FetchError
+from fetcher.model import Headers, Timings
+from fetcher.options import Timeouts, Tls
+from fetcher.redirects import location_text
+from fetcher.transport.base import Hop
+from fetcher.transport.failures import Exchanged, translate
+from fetcher.transport.proxies import Proxies
+from fetcher.transport.resolver import SystemResolver
+from fetcher.transport.timeline import Timeline, begin, current_timeline
+
+#: The longest header line in bytes and the most header fields that are taken; browsers take as much.
+_MAX_LINE: Final = 256 * 1024
+_MAX_FIELDS: Final = 4_000
+
+
+class _Response(ClientResponse):
+    """A response that remembers its connection, which aiohttp forgets once the body is in."""
+
+    peer: str | None = None
+    protocol: Any = None
+
+    async def start(self, connection: Connection) -> ClientResponse:
+        current_timeline().mark("sent")
+        self.protocol = connection.protocol
+        transport = connection.transport
+        address = transport.get_extra_info("peername") if transport is not None else None
+        self.peer = str(address[0]) if address else None
+        return await super().start(connection)
+
+
+class _TimedContext(ssl.SSLContext):
+    """Notes when a handshake begins: asyncio wraps a connection as soon as TCP has it."""
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        current_timeline().mark("tls")
+        return super().wrap_bio(*args, **kwargs)
+
+
+def _socket(info: AddrInfoType) -> socket.socket:
+    timeline = current_timeline()
+    if timeline.connecting is None:
+        timeline.mark("connecting")
+    family, kind, proto, _, _ = info
+    return socket.socket(family, kind, proto)
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif tls.ca_file is not None:
+        context.load_verify_locations(cafile=tls.ca_file)
+    else:
+        context.load_default_certs()
+    return context
+
+
+class SessionResponse:
+    """One response of the session; see :class:`fetcher.transport.base.Response`."""
+
+    def __init__(self, response: _Response, exchanged: Exchanged, timeline: Timeline) -> None:
+        self._response = response
+        self._exchanged = exchanged
+        self._timeline = timeline
+        self.status = response.status
+        self.reason = response.reason or ""
+        self.remote_ip = response.peer
+        version = response.version
+        self.http_version = f"{version.major}.{version.minor}" if version is not None else "1.1"
+        self.headers: Headers = tuple(_header(name, value) for name, value in response.raw_headers)
+        codings = [value for name, value in self.headers if name == "transfer-encoding"]
+        if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
+            raise FetchError(ErrorKind.PROTOCOL, f"transfer coding {', '.join(codings)[:100]} was not asked for")
+        length = None if codings else response.headers.get("Content-Length")
+        self.length = int(length) if length is not None else None
+        self.ends_with_connection = not codings and length is None and self.status not in (204, 304)
+        exchanged.length = self.length
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body's bytes as they arrive."""
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                self._exchanged.received += len(chunk)
+                yield chunk
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise translate(error, self._exchanged) from error
+        # A reset while the body ends with the connection looks to the parser like the end.
+        broken = self._response.protocol.exception() if self.ends_with_connection else None
+        if isinstance(broken, OSError):
+            raise translate(broken, self._exchanged) from broken
+
+    def timings(self) -> Timings | None:
+        """Return the phases up to the head."""
+        return self._timeline.timings()
+
+
+class _Exchange:
+    """One request and its response, as a context."""
+
+    def __init__(self, transport: "SessionTransport", hop: Hop) -> None:
+        self._transport = transport
+        self._hop = hop
+        self._response: ClientResponse | None = None
+
+    async def __aenter__(self) -> SessionResponse:
+        transport = self._transport
+        timeline = Timeline(transport.clock)
+        begin(timeline)
+        url = URL(self._hop.url, encoded=True)
+        proxy = transport.proxies.find(self._hop.url)
+        exchanged = Exchanged(url.host_subcomponent or "", url.port or 0, transport.timeouts, proxy)
+        secure = url.scheme == "https"
+        try:
+            response = await transport.session.get(
+                url,
+                headers=self._hop.headers,
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=transport.tls_context() if secure else True,
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise translate(error, exchanged) from error
+        self._response = response
+        timeline.mark("head")
+        try:
+            assert isinstance(response, _Response)  # noqa: S101  the session makes no other
+            return SessionResponse(response, exchanged, timeline)
+        except FetchError:
+            response.close()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._response is not None:
+            self._response.release()
+
+
+class SessionTransport:
+    """Sends requests over one aiohttp ClientSession: pooled, kept-alive HTTP/1.1 connections.
+
+    The session follows no redirect, keeps no cookie and decodes no body; those are decided above.
+    An idle connection that the server has closed is replaced silently once (RFC 9112 section 9.3.1),
+    so a counted attempt may be two requests.
+    """
+
+    def __init__(self, timeouts: Timeouts, tls: Tls, proxies: Proxies, clock: Clock) -> None:
+        self.timeouts = timeouts
+        self.proxies = proxies
+        self.clock = clock
+        self._tls = tls
+        self._context: ssl.SSLContext | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The shared session, while the context is open."""
+        if self._session is None:
+            raise RuntimeError("the transport is not open")
+        return self._session
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return the context that all TLS connections share; made when the first one needs it."""
+        if self._context is None:
+            self._context = _tls_context(self._tls)
+        return self._context
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, resolver=SystemResolver(), socket_factory=_socket),
+            response_class=_Response,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(connect=self.timeouts.connect, sock_read=self.timeouts.read),
+            auto_decompress=False,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            max_headers=_MAX_FIELDS,
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.session.close()
+        self._session = None
+
+    def send(self, hop: Hop) -> _Exchange:
+        """Send one GET."""
+        return _Exchange(self, hop)
+
+
+def _header(name: bytes, value: bytes) -> tuple[str, str]:
+    """Values are ASCII by the book; UTF-8 and Latin-1 are seen (RFC 9110 section 5.5)."""
+    lower = name.decode("ascii", "replace").lower()
+    if lower == "location":
+        return lower, location_text(value)
+    try:
+        return lower, value.decode()
+    except UnicodeDecodeError:
+        return lower, value.decode("latin-1")

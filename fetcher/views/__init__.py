@@ -1,0 +1,1 @@
+"""L4: what people see on standard error, made from counters and summaries."""

@@ -1,0 +1,32 @@
+"""L4: the failed lines as a list that can be fetched again."""
+
+import asyncio
+from collections.abc import Sequence
+
+from fetcher.atomic import AtomicFile
+from fetcher.errors import LocalError
+from fetcher.events import Settled
+from fetcher.model import Record
+from fetcher.text import printable
+
+
+class FailedList:
+    """Writes each failed line below a comment that says where it stood and why it failed."""
+
+    def __init__(self, file: AtomicFile) -> None:
+        self._file = file
+
+    async def write(self, batch: Sequence[Settled]) -> None:
+        """Add the failed ones of a batch; raises LocalError."""
+        text = "".join(_entry(settled.record) for settled in batch if not settled.record.ok)
+        if not text:
+            return
+        try:
+            await asyncio.to_thread(self._file.write, text.encode())
+        except OSError as error:
+            raise LocalError(f"--failed: {(error.strerror or 'cannot be written').lower()}") from error
+
+
+def _entry(record: Record) -> str:
+    kind = record.error.kind if record.error is not None else ""
+    return f"# {kind} ({printable(record.source)}:{record.line})\n{record.url}\n"

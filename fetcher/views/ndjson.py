@@ -1,0 +1,55 @@
+"""L4: records as lines of JSON on a descriptor that others read: standard output."""
+
+import asyncio
+import os
+import select
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+from fetcher.errors import LocalError
+from fetcher.events import Settled
+
+#: A pipe that takes anything takes this many bytes without blocking (POSIX: PIPE_BUF).
+_PIECE: Final = select.PIPE_BUF
+
+
+class NdjsonWriter:
+    """Writes each record's line to ``descriptor``, waiting for its reader without holding a thread or the loop.
+
+    The descriptor stays in blocking mode: that mode belongs to every process that shares it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        mode = os.fstat(descriptor).st_mode
+        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
+
+    async def write(self, batch: Sequence[Settled]) -> None:
+        """Write the lines whole; raises BrokenPipeError if nobody reads, LocalError if they cannot be written."""
+        left = memoryview(b"".join(settled.line for settled in batch))
+        try:
+            while left:
+                if self._waits:
+                    await self._ready()
+                    left = left[os.write(self._descriptor, left[:_PIECE]) :]
+                else:
+                    left = left[await asyncio.to_thread(os.write, self._descriptor, left) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise LocalError(f"standard output: {(error.strerror or 'cannot be written').lower()}") from error
+
+    async def _ready(self) -> None:
+        """Wait until the reader has made room."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        if poll.poll(0):
+            return
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_writer(self._descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_writer(self._descriptor)

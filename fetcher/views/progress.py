@@ -1,0 +1,174 @@
+"""L4: the two ways to show a run while it works: a live screen, or a plain line now and then."""
+
+import asyncio
+import os
+import select
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self, TextIO
+
+from fetcher.clock import Clock
+from fetcher.events import Counters
+from fetcher.text import printable
+from fetcher.views.lines import Line, cells, painter, plain
+from fetcher.views.meter import Meter
+from fetcher.views.summary import plain_line
+
+if TYPE_CHECKING:
+    from fetcher.views.screen import ScreenContext
+
+#: Seconds before the first frame, so that a tiny job never flashes.
+DELAY: Final = 0.3
+#: Seconds between frames, and after a frame that took longer than ``COSTLY`` seconds.
+PERIOD: Final = 0.1
+SLOW_PERIOD: Final = 0.25
+COSTLY: Final = 0.005
+#: At most so many printed lines wait for the next frame.
+MAX_PENDING: Final = 100
+
+#: Control functions of ECMA-48, and private modes that every terminal of today shares with xterm.
+_UP: Final = "\x1b[{}A"
+_ERASE_BELOW: Final = "\x1b[J"
+_ERASE_RIGHT: Final = "\x1b[K"
+_HIDE_CURSOR: Final = "\x1b[?25l"
+_SHOW_CURSOR: Final = "\x1b[?25h"
+_NO_WRAP: Final = "\x1b[?7l"
+_WRAP: Final = "\x1b[?7h"
+
+
+class LiveProgress:
+    """Keeps a screen at the bottom of a terminal while the context lasts, and leaves no trace of it.
+
+    Rich measures and styles the text, but the screen is placed here, not by ``rich.live.Live``: that one measures
+    the standard streams instead of the one it writes to, takes its last frame for as high as it was when the terminal
+    has been made narrower since, and erases all before it writes, which flickers. Frames are overwritten in place, in
+    one write each, with wrapping off, so that a character which the terminal draws wider than expected costs no row.
+    A terminal that takes no output (Ctrl-S) stops the screen, never the run.
+    """
+
+    def __init__(
+        self, counters: Counters, clock: Clock, stream: TextIO, context: "ScreenContext", *, no_color: bool = False
+    ) -> None:
+        from fetcher.views.screen import Screen  # noqa: PLC0415 - only a live screen pays for Rich
+
+        self._clock = clock
+        self._stream = stream
+        self._screen = Screen(counters, context)
+        self._paint = painter(color=not no_color)
+        self._pending: list[str] = []
+        self._widths: list[int] = []
+        self._size = (0, 0)
+        self._hidden = False
+        self._ended = False
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await _stop(self._task)
+        finally:
+            self._ended = True
+            self._write(self._replace([], self._measure()) + (_SHOW_CURSOR if self._hidden else ""))
+            self._hidden = False
+
+    def print_line(self, text: str) -> None:
+        """Print one line above the screen, escaped: with the next frame, or at once when there will be none."""
+        self._pending.append(printable(text))
+        if len(self._pending) >= MAX_PENDING or self._ended:
+            self._write(self._replace([], self._measure()))
+
+    async def _run(self) -> None:
+        await self._clock.sleep(DELAY)
+        while True:
+            begun = self._clock.monotonic()
+            self._draw(begun)
+            cost = self._clock.monotonic() - begun
+            await self._clock.sleep(SLOW_PERIOD if cost > COSTLY else PERIOD)
+
+    def _draw(self, now: float) -> None:
+        size = self._measure()
+        lines = self._screen.frame(now, size)
+        if self._takes_output():
+            hide = "" if self._hidden else _HIDE_CURSOR
+            self._hidden = True
+            self._write(hide + self._replace(lines, size))
+
+    def _replace(self, lines: list[Line], size: tuple[int, int]) -> str:
+        """Return what puts ``lines`` into the place of the last frame, below the lines that were to be printed."""
+        width, height = size
+        # A terminal that became narrower has wrapped the last frame.
+        rows = min(height, sum(max(1, -(-cells // width)) for cells in self._widths))
+        output = "\r" if rows else ""
+        output += _UP.format(rows - 1) if rows > 1 else ""
+        if rows and (self._pending or len(lines) < rows or size != self._size):
+            output += _ERASE_BELOW
+        output += "".join(f"{line}\n" for line in self._pending)
+        self._pending.clear()
+        self._size = size
+        self._widths = [cells(plain(line)) for line in lines]
+        if not lines:
+            return output
+        painted = []
+        for line, taken in zip(lines, self._widths, strict=True):
+            # At the end of a full row the cursor stands on the last character, which would be erased.
+            painted.append(self._paint(line) + (_ERASE_RIGHT if taken < width else ""))
+        return output + _NO_WRAP + "\n".join(painted) + _WRAP
+
+    def _write(self, output: str) -> None:
+        # A terminal that went away is told by SIGHUP; it is no reason to lose the run.
+        with suppress(OSError):
+            self._stream.write(output)
+            self._stream.flush()
+
+    def _measure(self) -> tuple[int, int]:
+        with suppress(OSError):
+            columns, rows = os.get_terminal_size(self._stream.fileno())
+            if columns and rows:
+                return columns, rows
+        return 80, 24
+
+    def _takes_output(self) -> bool:
+        return bool(select.select([], [self._stream], [], 0)[1])
+
+
+class LineProgress:
+    """Writes one plain line every so many seconds while the context lasts: no escape, no carriage return."""
+
+    def __init__(self, counters: Counters, clock: Clock, stream: TextIO, every: float) -> None:
+        self._counters = counters
+        self._clock = clock
+        self._stream = stream
+        self._every = every
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await _stop(self._task)
+
+    def print_line(self, text: str) -> None:
+        """Print one line at once, escaped."""
+        with suppress(OSError):
+            self._stream.write(f"{printable(text)}\n")
+            self._stream.flush()
+
+    async def _run(self) -> None:
+        meter = Meter(self._counters.started)
+        while True:
+            await self._clock.sleep(self._every)
+            self.print_line(plain_line(self._counters, self._clock.monotonic(), meter))
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    """End the task; raises what it failed with, if it did."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()

@@ -1,0 +1,294 @@
+"""L4: the live screen as lines of styled text, made from counters; no I/O and no clock of its own."""
+
+from dataclasses import dataclass, replace
+from heapq import nsmallest
+from math import ceil
+from typing import Final
+
+from fetcher.events import Counters, HostCount, Transfer
+from fetcher.model import Outcome
+from fetcher.text import clock_text, size_text, span_text
+from fetcher.views.lines import DIM, PLAIN, RED, Line, clip, column, safe, safe_url, shorten
+from fetcher.views.meter import HISTORY, Meter
+from fetcher.views.summary import failure_line, percent, plain_line, rate_text
+
+#: Below this size there is one line.
+_MIN_WIDTH: Final = 60
+_MIN_HEIGHT: Final = 10
+#: From these on there are failures' messages and the throughput of the last minute, and more rows.
+_WIDE: Final = 100
+_TALL: Final = 36
+
+#: A transfer gets a row of its own from this age on; one that got no byte for so long is waiting. Seconds.
+_OLD: Final = 2.0
+#: The widths of the numbers in the rows of transfers and hosts, in cells.
+_TRANSFER_NUMBERS: Final = 32
+_HOST_NUMBERS: Final = 26
+#: Outcomes with a name of their own in the row of counts.
+_TOLD_APART: Final = frozenset({Outcome.FETCHED.value, Outcome.FAILED.value})
+#: So many seconds of the last minute make one cell of the throughput.
+_STEP: Final = 2
+
+_LEVELS: Final = "▁▂▃▄▅▆▇█"
+_ASCII_LEVELS: Final = "_.-=+*%#"
+
+
+#: The heading of a table, if it has one, and its rows. Without rows there is no table.
+_Table = tuple[list[Line], list[Line]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScreenContext:
+    """What the counters do not say: the name of the list, where bodies go (None: nowhere), how many at once.
+
+    With ``ascii_only`` every other character is shown as an escape.
+    """
+
+    sources: str
+    directory: str | None
+    concurrency: int
+    ascii_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What takes a look at every host or latency, and is therefore taken once a second."""
+
+    at: float
+    p50: float | None
+    p95: float | None
+    errors: list[tuple[str, int]]
+    hosts: list[tuple[str, HostCount, float | None]]
+
+
+class Screen:
+    """Draws the run, frame by frame; a frame costs the same whatever the length of the list."""
+
+    def __init__(self, counters: Counters, context: ScreenContext) -> None:
+        self._counters = counters
+        self._context = context
+        self._meter = Meter(counters.started)
+        self._survey: _Survey | None = None
+
+    def frame(self, now: float, size: tuple[int, int]) -> list[Line]:
+        """Return the screen ``now`` for ``size`` columns and rows; never wider, never higher.
+
+        Blank lines are the first to go when rows are scarce, then rows of the longest table.
+        """
+        width, height = size
+        counters = self._counters
+        self._meter.sample(counters, now)
+        if width < _MIN_WIDTH or height < _MIN_HEIGHT:
+            text = f"fetcher: {counters.stopping}" if counters.stopping else plain_line(counters, now, self._meter)
+            return [clip([(self._safe(text), PLAIN)], width)][:height]
+        if self._survey is None or now - self._survey.at >= 1:
+            self._survey = _survey(counters, now)
+        tall = height >= _TALL
+        tables = [
+            self._active(now, width, 14 if tall else 6),
+            self._hosts(self._survey, width, 10 if tall else 5),
+            self._failures(width, 5 if tall else 1),
+        ]
+        head = [self._title(width), self._bar(width), self._rates(self._survey, now, width)]
+        lines = _stack([head, self._counts(self._survey, width)], tables, height)
+        return [clip(line, width) for line in lines]
+
+    def _safe(self, text: str) -> str:
+        return safe(text, ascii_only=self._context.ascii_only)
+
+    def _title(self, width: int) -> Line:
+        context, stopping = self._context, self._counters.stopping
+        if stopping:
+            return [("fetcher  ", PLAIN), (shorten(self._safe(stopping), width - 9), PLAIN)]
+        left = f"fetcher  {self._safe(context.sources)}"
+        if context.directory is not None:
+            left += f" -> {self._safe(context.directory).removesuffix('/')}/"
+        right = f"  {context.concurrency:,} at once, Ctrl-C to stop"
+        return [(column(left, width - len(right)), PLAIN), (right, DIM)]
+
+    def _bar(self, width: int) -> Line:
+        """Show lines done of all; of a single file, bytes; of a list still open, no bar."""
+        counters = self._counters
+        done, total = counters.settled, counters.total
+        if total is None:
+            return [(f"{done:,} done, list still open", PLAIN)]
+        whole = f"{total:,}"
+        label = f"{done:>{len(whole)},} / {whole}"
+        if total == 1 and len(counters.active) == 1:
+            (transfer,) = counters.active.values()
+            if transfer.total is None:
+                return [(f"{size_text(transfer.received)} of a file of unknown size", PLAIN)]
+            done, total = transfer.received, transfer.total
+            label = f"{size_text(done)} / {size_text(total)}"
+        tail = f"  {percent(done, total):>3}%  {label}   ETA {_eta_text(self._meter.eta):<4}"
+        room = width - len(tail) - 2
+        filled = min(room, done * room // total) if total else room
+        if self._context.ascii_only:
+            return [(f"[{'#' * filled}{' ' * (room - filled)}]{tail}", PLAIN)]
+        return [("━" * filled, PLAIN), ("─" * (room + 2 - filled), DIM), (tail, PLAIN)]
+
+    def _rates(self, survey: _Survey, now: float, width: int) -> Line:
+        counters, meter = self._counters, self._meter
+        parts = [f"{rate_text(meter.rate)} URLs/s", f"{size_text(meter.byte_rate)}/s", size_text(counters.wire_bytes)]
+        parts.append(clock_text(now - counters.started))
+        if survey.p50 is not None and survey.p95 is not None:
+            parts += [f"p50 {span_text(survey.p50)}", f"p95 {span_text(survey.p95)}"]
+        line: Line = [("   ".join(parts), PLAIN)]
+        history = meter.history(_STEP)
+        if width >= _WIDE and len(history) > 1:
+            levels = _ASCII_LEVELS if self._context.ascii_only else _LEVELS
+            peak = max(history) or 1.0
+            graph = "".join(levels[min(len(levels) - 1, int(rate / peak * len(levels)))] for rate in history)
+            line += [(f"   {HISTORY} s ", DIM), (graph, PLAIN)]
+        return line
+
+    def _counts(self, survey: _Survey, width: int) -> list[Line]:
+        """Count every line once: the numbers of the first line add up to all lines known."""
+        counters = self._counters
+        known = max(counters.read, counters.total or 0, counters.settled)
+        waiting = known - counters.settled - counters.retrying - len(counters.active)
+        numbers = [("ok", counters.outcomes[Outcome.FETCHED])]
+        numbers += [(name, count) for name, count in counters.outcomes.items() if name not in _TOLD_APART and count]
+        numbers += [("failed", counters.failed)]
+        numbers += [("retry", counters.retrying)] if counters.retrying else []
+        numbers += [("active", len(counters.active)), ("waiting", max(0, waiting))]
+        lines: list[Line] = [[]]
+        left = width
+        for name, count in numbers:
+            style = RED if name == "failed" and count else PLAIN
+            number = f"{count:,}"
+            taken = len(name) + 1 + len(number)
+            if lines[-1] and left < 3 + taken:
+                lines.append([])
+                left = width
+            gap = "   " if lines[-1] else ""
+            lines[-1] += [(f"{gap}{name} ", style or DIM), (number, style)]
+            left -= len(gap) + taken
+        if not survey.errors:
+            return lines
+        kinds = ""
+        for shown, (kind, count) in enumerate(survey.errors):
+            longer = f"{kinds}{'   ' if kinds else ''}{_short(kind)} {count:,}"
+            if len(longer) > width - len("   +999 more"):
+                kinds += f"   +{len(survey.errors) - shown} more"
+                break
+            kinds = longer
+        return [*lines, [(kinds, RED)]]
+
+    def _active(self, now: float, width: int, rows: int) -> _Table:
+        """Show the transfers that are big or stuck, longest-running first; the rest is one line."""
+        active = self._counters.active
+        oldest = nsmallest(rows + 1, active.values(), key=_started)
+        shown = [transfer for transfer in oldest[:rows] if now - transfer.started >= _OLD]
+        if not shown:
+            return [], []
+        room = width - _TRANSFER_NUMBERS - 1
+        head: Line = [(column("active", room + 1) + f"{'size':>9}{'done':>8}{'rate':>15}", DIM)]
+        lines: list[Line] = []
+        for transfer in shown:
+            name = safe_url(transfer.request.url, ascii_only=self._context.ascii_only).partition("://")
+            numbers = _transfer_numbers(transfer, now)
+            lines.append([(f" {column(name[2] or name[0], room)}{numbers}", PLAIN)])
+        if len(active) > len(shown):
+            age = max(1, ceil(now - oldest[len(shown)].started))
+            lines.append([(f" +{len(active) - len(shown):,} more, all younger than {span_text(age)}", DIM)])
+        return [head], lines
+
+    def _hosts(self, survey: _Survey, width: int, rows: int) -> _Table:
+        state_width = 42 if width >= _WIDE else 24
+        room = width - _HOST_NUMBERS - 3 - state_width
+        head: Line = [(f"{column('hosts', room + 1)}{'ok':>9}{'failed':>8}{'p95':>8}   state", DIM)]
+        lines: list[Line] = []
+        for name, host, p95 in survey.hosts[:rows]:
+            state = _short(host.state)
+            if state and host.retries:
+                state += f", {host.retries:,} retr{'y' if host.retries == 1 else 'ies'}"
+            lines.append(
+                [
+                    (f" {column(self._safe(name), room)}{host.ok:>9,}", PLAIN),
+                    (f"{host.failed:>8,}", RED if host.failed else PLAIN),
+                    (f"{'-' if p95 is None else span_text(p95):>8}   ", PLAIN),
+                    (state, RED),
+                ]
+            )
+        return [head], lines
+
+    def _failures(self, width: int, rows: int) -> _Table:
+        """Show the latest failures, the newest first."""
+        latest = list(self._counters.last_failures)[: -rows - 1 : -1]
+        label = "last failed  "
+        kind_width = max((len(failure.kind) for failure in latest), default=0)
+        lines: list[Line] = []
+        for failure in latest:
+            url = safe_url(failure.url, ascii_only=self._context.ascii_only)
+            shown = replace(failure, url=url, message=self._safe(failure.message) if width >= _WIDE else "")
+            margin = " " * len(label) if lines else label
+            place = f"(line {failure.line:,})"
+            lines.append([(margin, DIM), *failure_line(shown, place, kind_width, width - len(label))])
+        return [], lines
+
+
+def _survey(counters: Counters, now: float) -> _Survey:
+    latencies = counters.latencies
+    worst = nsmallest(10, counters.hosts.items(), key=_badness)
+    sums = [(kind, sum(hosts.values())) for kind, hosts in counters.errors.items()]
+    return _Survey(
+        at=now,
+        p50=latencies.quantile(0.5),
+        p95=latencies.quantile(0.95),
+        errors=sorted(sums, key=lambda item: (-item[1], item[0])),
+        hosts=[(name, host, host.latencies.quantile(0.95)) for name, host in worst],
+    )
+
+
+def _badness(item: tuple[str, HostCount]) -> tuple[bool, int, int, int]:
+    """Order hosts: those in trouble now, then those that failed most, then those that were asked most."""
+    _, host = item
+    return (not host.state, -host.failed, -host.retries, -host.ok)
+
+
+def _started(transfer: Transfer) -> float:
+    return transfer.started
+
+
+def _transfer_numbers(transfer: Transfer, now: float) -> str:
+    silent = now - (transfer.last_byte or transfer.started)
+    age = now - transfer.started
+    rate = f"waiting {span_text(silent)}" if silent >= _OLD else f"{size_text(transfer.received / age)}/s"
+    if transfer.total is None:
+        return f"{'-':>9}{size_text(transfer.received):>8}{rate:>15}"
+    return f"{size_text(transfer.total):>9}{percent(transfer.received, transfer.total):>7}%{rate:>15}"
+
+
+def _stack(fixed: list[list[Line]], tables: list[_Table], height: int) -> list[Line]:
+    """Put blocks below each other in at most ``height`` rows; only tables lose rows, the longest first."""
+    blocks = [block for block in (*fixed, *map(_whole, tables)) if block]
+    while (surplus := sum(map(len, blocks)) - height) > 0 and len(blocks) > len(fixed):
+        max(tables, key=_rows)[1].pop()
+        blocks = [block for block in (*fixed, *map(_whole, tables)) if block]
+    lines: list[Line] = []
+    for place, block in enumerate(blocks):
+        if 0 < place <= -surplus:
+            lines.append([])
+        lines += block
+    return lines[:height]
+
+
+def _rows(table: _Table) -> int:
+    return len(table[1])
+
+
+def _whole(table: _Table) -> list[Line]:
+    head, rows = table
+    return [*head, *rows] if rows else []
+
+
+def _short(kind: str) -> str:
+    return kind.removeprefix("http.").removeprefix("connect.")
+
+
+def _eta_text(seconds: float | None) -> str:
+    """Return ``-``, ``0:41`` or ``1:02:03``."""
+    if seconds is None:
+        return "-"
+    return clock_text(seconds) if seconds >= 3600 else f"{int(seconds) // 60}:{int(seconds) % 60:02}"

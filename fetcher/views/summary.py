@@ -1,0 +1,222 @@
+"""L4: the end of a run in a few lines, and its progress in one; text from numbers, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from heapq import nlargest
+from typing import TYPE_CHECKING, Final
+
+from fetcher.errors import HINTS, ErrorKind
+from fetcher.events import MAX_LISTED, Counters
+from fetcher.model import Failure, Outcome, Stop, Summary
+from fetcher.text import clock_text, printable, size_text, span_text
+from fetcher.views.lines import DIM, PLAIN, RED, Line, cells, column, fit, plain, safe, safe_url, shorten, styled
+from fetcher.views.meter import Meter
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_STOPPED: Final = {
+    Stop.INTERRUPT: "stopped by Ctrl-C",
+    Stop.TERMINATE: "stopped: terminated",
+    Stop.HANGUP: "stopped: hang-up",
+    Stop.PIPE: "stopped: the reader of the output went away",
+    Stop.DISK: "stopped: disk",
+    Stop.LIMIT: "stopped: a limit was reached",
+}
+
+#: Of very many notes, hosts of one kind, or hints, so many are shown.
+_MAX_NOTES: Final = 3
+_MAX_HOSTS: Final = 5
+_MAX_HINTS: Final = 3
+
+#: Widths of the columns of grouped failures, in cells.
+_KIND: Final = 20
+_HOSTS: Final = 26
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SummaryContext:
+    """What the numbers do not say. Commands are complete, quoted for a shell, and printed whole.
+
+    ``directory`` is where bodies went (None: nowhere); ``again`` is the user's own command, which fetches only
+    what is missing if it ``resumes``; ``records`` lists the failed URLs, ``report`` makes the report (None: no
+    such line). ``width`` is the terminal's in columns; lines keep within it, up to 120, if they can.
+    """
+
+    again: str
+    directory: str | None = None
+    records: str | None = None
+    report: str | None = None
+    resumes: bool = True
+    width: int = 80
+
+
+def summary_lines(summary: Summary, context: SummaryContext) -> list[str]:
+    """Return the run in at most about 20 lines, the most important last; two if every URL is ok."""
+    return [plain(line) for line in _lines(summary, context)]
+
+
+def summary_text(summary: Summary, context: SummaryContext) -> "Text":
+    """Return the same lines for a terminal: failures in red, what explains them dim. To be printed unwrapped."""
+    return styled(_lines(summary, context))
+
+
+def plain_line(counters: Counters, now: float, meter: Meter | None = None) -> str:
+    """Return the progress in one line: ``fetcher: 6,204/10,000 62% failed 71 812/s ETA 41s``.
+
+    Rate and ETA are those of ``meter``, else of the whole run.
+    """
+    meter = meter or Meter(counters.started)
+    meter.sample(counters, now)
+    rate = f"failed {counters.failed:,} {rate_text(meter.rate)}/s"
+    if counters.total is None:
+        return f"fetcher: {counters.settled:,} done, list still open, {rate}"
+    share = percent(counters.settled, counters.total)
+    eta = "-" if meter.eta is None else f"{meter.eta:.0f}s" if meter.eta < 100 else clock_text(meter.eta)
+    return f"fetcher: {counters.settled:,}/{counters.total:,} {share}% {rate} ETA {eta}"
+
+
+def percent(done: int, total: int) -> int:
+    """Return the share in whole percent; 100 only when all is done."""
+    return min(100, done * 100 // total) if total > 0 else 100
+
+
+def rate_text(rate: float) -> str:
+    """Return a number per second with about three digits: ``812``, ``92.6``, ``0.25``, ``0``."""
+    return f"{rate:,.0f}" if rate >= 99.95 or rate == 0 else f"{rate:.1f}" if rate >= 9.995 else f"{rate:.2f}"
+
+
+def failure_line(failure: Failure, place: str, kind_width: int, width: int) -> Line:
+    """Return one failure in ``width`` cells if it can be done: kind, URL, place, message; URL and message are cut."""
+    url, message = safe_url(failure.url), safe(failure.message)
+    room = max(20, width - kind_width - 2 - cells(place) - 2)
+    if message:
+        room -= 2
+        room -= cells(message := shorten(message, max(room - cells(url), room * 2 // 5)))
+    spans = [(column(failure.kind, kind_width), RED), (f"  {fit(url, room)}  {place}", PLAIN)]
+    return [*spans, (f"  {message}", DIM)] if message else spans
+
+
+def _lines(summary: Summary, context: SummaryContext) -> list[Line]:
+    width = max(60, min(120, context.width))
+    lines: list[Line] = []
+    if summary.stop is not None:
+        lines.append([(_STOPPED[summary.stop], PLAIN)])
+    lines += _notes(summary, width)
+    lines += [_headline(summary), _counts(summary)]
+    if summary.failed:
+        lines += _listed(summary, width) if summary.failed <= len(summary.failures) else _grouped(summary, width)
+    if summary.failed or summary.not_started:
+        lines += _next_steps(summary, context, width)
+    return lines
+
+
+def _notes(summary: Summary, width: int) -> list[Line]:
+    notes: list[Line] = [[(shorten(safe(note), width), PLAIN)] for note in summary.notes[:_MAX_NOTES]]
+    more = len(summary.notes) - len(notes)
+    return [*notes, [(f"+{more} more notices", DIM)]] if more else notes
+
+
+def _headline(summary: Summary) -> Line:
+    settled = summary.ok + summary.failed
+    count = f"{settled:,} of {summary.lines:,}" if summary.not_started else f"{summary.lines:,}"
+    took = span_text(summary.elapsed) if summary.elapsed < 59.5 else clock_text(summary.elapsed)
+    parts = [f"{count} URL{'' if summary.lines == 1 else 's'} in {took}"]
+    if summary.elapsed > 0 and settled > 1:
+        parts.append(f"{rate_text(settled / summary.elapsed)}/s")
+    if summary.wire_bytes:
+        parts.append(size_text(summary.wire_bytes))
+    if summary.p50 is not None and summary.p95 is not None and settled > 1:
+        parts.append(f"p50 {span_text(summary.p50)}, p95 {span_text(summary.p95)}")
+    return [("   ".join(parts), PLAIN)]
+
+
+def _counts(summary: Summary) -> Line:
+    special = [
+        f"{count:,} {outcome}"
+        for outcome, count in summary.outcomes.items()
+        if count and outcome not in (Outcome.FETCHED, Outcome.FAILED)
+    ]
+    inner = f" ({', '.join(special)})" if special else ""
+    failed = (f"{summary.failed:,} failed", RED if summary.failed else PLAIN)
+    return [(f"{summary.ok:,} ok{inner}, ", PLAIN), failed, (f", {summary.not_started:,} not started", PLAIN)]
+
+
+def _listed(summary: Summary, width: int) -> list[Line]:
+    """List failures one by one, and what to try."""
+    kinds = list(dict.fromkeys(failure.kind for failure in summary.failures))
+    kind_width = max(len(kind) for kind in kinds)
+    lines: list[Line] = []
+    for failure in summary.failures:
+        place = f"{fit(safe(failure.source), 24)}:{failure.line}"
+        lines.append([("  ", PLAIN), *failure_line(failure, place, kind_width, width - 2)])
+    hints = [(kind, hint) for kind in kinds if (hint := _hint(kind, summary))]
+    return lines + [[("hint     ", DIM), (f"{kind}: {hint}", PLAIN)] for kind, hint in hints[:_MAX_HINTS]]
+
+
+def _grouped(summary: Summary, width: int) -> list[Line]:
+    """Group failures by kind, the most frequent first."""
+    sums = {kind: sum(hosts.values()) for kind, hosts in summary.errors.items()}
+    kinds = sorted(sums, key=lambda kind: (-sums[kind], kind))
+    count_width = max(4, *(len(f"{count:,}") + 2 for count in sums.values()))
+    lines: list[Line] = []
+    for kind in kinds[:MAX_LISTED]:
+        hint = _hint(kind, summary)
+        room = width - count_width - _KIND - 4 - (len(hint) + 2 if hint else 0)
+        hosts = _hosts(summary.errors[kind], max(room, 20))
+        lines.append(
+            [
+                (f"{sums[kind]:>{count_width},}  {column(kind, _KIND)}", RED),
+                (f"  {column(hosts, max(_HOSTS, cells(hosts))) if hint else hosts}", PLAIN),
+                (f"  {hint}" if hint else "", DIM),
+            ]
+        )
+    rest = kinds[MAX_LISTED:]
+    if rest:
+        count = sum(sums[kind] for kind in rest)
+        lines.append([(f"{count:>{count_width},}  ", RED), (f"+{len(rest)} more kinds", DIM)])
+    return lines
+
+
+def _hosts(counts: Mapping[str, int], width: int) -> str:
+    """Return the hosts that failed most, with their counts, in ``width`` cells; a URL that is none has no host."""
+    named = {host: count for host, count in counts.items() if host != "-"}
+    top = nlargest(_MAX_HOSTS, named.items(), key=lambda item: item[1])
+    text = ""
+    for shown, (host, count) in enumerate(top):
+        more = f", +{len(named) - shown - 1} more" if len(named) - shown - 1 else ""
+        number = f" {count:,}"
+        if not text:
+            text = fit(safe(host), width - len(number) - len(more)) + number
+        elif cells(longer := f"{text}, {safe(host)}{number}") + len(more) <= width:
+            text = longer
+        else:
+            return f"{text}, +{len(named) - shown} more"
+    return f"{text}, +{len(named) - len(top)} more" if len(named) > len(top) else text
+
+
+def _hint(kind: str, summary: Summary) -> str:
+    if kind == ErrorKind.DNS:
+        return "is the network up?" if not summary.ok and set(summary.errors) == {kind} else ""
+    return HINTS.get(kind, "")
+
+
+def _next_steps(summary: Summary, context: SummaryContext, width: int) -> list[Line]:
+    lines: list[Line] = []
+    if context.directory is not None:
+        directory = printable(context.directory)
+        lines.append([("files    ", DIM), (directory if directory.endswith("/") else f"{directory}/", PLAIN)])
+    if context.records is not None and summary.failed:
+        records: Line = [("list    ", DIM), (printable(context.records), PLAIN)]
+        joined: Line = [*lines[0], (" " * (34 - cells(plain(lines[0]))), PLAIN), *records] if lines else []
+        if joined and cells(plain(lines[0])) <= 31 and cells(plain(joined)) <= width:
+            lines = [joined]
+        else:
+            lines.append([("list     ", DIM), records[1]])
+    again: Line = [("again    ", DIM), (printable(context.again), PLAIN)]
+    only: Line = [(f"   (fetches only the {summary.failed + summary.not_started:,})", DIM)]
+    whole = context.resumes and cells(plain([*again, *only])) <= width
+    lines.append([*again, *only] if whole else again)
+    if context.report is not None:
+        lines.append([("report   ", DIM), (printable(context.report), PLAIN)])
+    return lines

@@ -1,0 +1,98 @@
+"""L3: options become objects; the one place that names concrete classes."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from fetcher import __version__
+from fetcher.clock import Clock, SystemClock
+from fetcher.events import Counters, Notice, Observer, RecordWriter
+from fetcher.fetch import Fetch, Identity
+from fetcher.journal import Journal
+from fetcher.model import timestamp
+from fetcher.naming import Template
+from fetcher.options import Options
+from fetcher.run import Parts, Run
+from fetcher.sinks.files import FilesSink, Naming
+from fetcher.sinks.null import NullSink
+from fetcher.sources.argv import ArgvSource
+from fetcher.sources.base import Source
+from fetcher.sources.opener import check
+from fetcher.sources.text import TextSource
+from fetcher.transport.proxies import Proxies
+from fetcher.transport.session import SessionTransport
+
+if TYPE_CHECKING:
+    from fetcher.sinks.base import Sink
+
+#: Threads for disk work; more do not make a disk faster.
+_DISK_THREADS: Final = 4
+
+USER_AGENT: Final = f"fetcher/{__version__}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ears:
+    """Who hears of a run: ``writers`` of its records, ``observe`` of its events, ``counters`` of its numbers."""
+
+    counters: Counters
+    observe: Observer = lambda _: None
+    writers: Sequence[RecordWriter] = ()
+    clock: Clock = field(default_factory=SystemClock)
+
+
+@asynccontextmanager
+async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
+    """Open all that a run with these options needs, and yield it ready to be called.
+
+    Raises UsageError for a bad name template, LocalError if the directory cannot be used, BusyError if it is in use.
+    """
+    template = Template.parse(options.output.name)
+    naming = Naming(template, timestamp(ears.clock.now())[:10])
+    identity = Identity(options.user_agent or USER_AGENT, options.headers)
+    async with AsyncExitStack() as stack:
+        disk = stack.enter_context(ThreadPoolExecutor(_DISK_THREADS, "disk"))
+        journal: Journal | None = None
+        sink: Sink = NullSink()
+        if options.output.save:
+            directory = options.output.directory
+            journal = Journal(directory, disk, naming.remember, writable=not options.dry_run)
+            await stack.enter_async_context(journal)
+            for notice in journal.notices:
+                ears.observe(Notice(notice))
+            sink = FilesSink(directory, journal.partial, naming, disk)
+        transport = SessionTransport(options.timeouts, options.tls, Proxies(options.proxy), ears.clock)
+        await stack.enter_async_context(transport)
+        parts = Parts(
+            fetch=Fetch(transport, sink, identity, options.limits, ears.clock),
+            memory=journal,
+            writers=([] if journal is None or options.dry_run else [journal]) + list(ears.writers),
+            clock=ears.clock,
+            counters=ears.counters,
+            observe=ears.observe,
+            preview=lambda request: None if template.needs_body else naming.claim(request, None, None),
+        )
+        yield Run(options, parts)
+
+
+def sources(arguments: Iterable[str]) -> list[Source]:
+    """Return what the words of a command line name: literal URLs, list files, ``-`` for standard input.
+
+    Adjacent URLs are one source. Raises UsageError if a file cannot be read.
+    """
+    found: list[Source] = []
+    urls: list[tuple[int, str]] = []
+    for position, word in enumerate(arguments, start=1):
+        if word.lower().startswith(("http://", "https://")):
+            urls.append((position, word))
+            continue
+        if urls:
+            found.append(ArgvSource(urls))
+            urls = []
+        check(word)
+        found.append(TextSource(word))
+    if urls:
+        found.append(ArgvSource(urls))
+    return found
