@@ -6,7 +6,6 @@ from typing import Final
 
 from fetcher.model import Head, Request, Stored
 
-
 #: Larger pieces are hashed on a thread, in bytes: hashing takes longer than the hop.
 _LARGE: Final = 128 * 1024
 

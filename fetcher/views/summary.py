@@ -40,7 +40,7 @@ class SummaryContext:
 
     ``directory`` is where bodies went (None: nowhere); ``again`` is the user's own command, which fetches only
     what is missing if it ``resumes``; ``records`` lists the failed URLs, ``report`` makes the report (None: no
-    such line). ``width`` is the terminal's in columns; lines keep within it, up to 120, if they can.
+    such line). ``width`` is the terminal's in columns, of which 80 to 120 are used.
     """
 
     again: str
@@ -98,7 +98,7 @@ def failure_line(failure: Failure, place: str, kind_width: int, width: int) -> L
 
 
 def _lines(summary: Summary, context: SummaryContext) -> list[Line]:
-    width = max(60, min(120, context.width))
+    width = max(80, min(120, context.width))
     lines: list[Line] = []
     if summary.stop is not None:
         lines.append([(_STOPPED[summary.stop], PLAIN)])
@@ -158,23 +158,27 @@ def _grouped(summary: Summary, width: int) -> list[Line]:
     """Group failures by kind, the most frequent first."""
     sums = {kind: sum(hosts.values()) for kind, hosts in summary.errors.items()}
     kinds = sorted(sums, key=lambda kind: (-sums[kind], kind))
-    count_width = max(4, *(len(f"{count:,}") + 2 for count in sums.values()))
+    rest = kinds[MAX_LISTED:]
+    more = sum(sums[kind] for kind in rest)
+    count_width = max(4, *(len(f"{count:,}") + 2 for count in (*sums.values(), more)))
     lines: list[Line] = []
     for kind in kinds[:MAX_LISTED]:
         hint = _hint(kind, summary)
-        room = width - count_width - _KIND - 4 - (len(hint) + 2 if hint else 0)
-        hosts = _hosts(summary.errors[kind], max(room, 20))
+        room = width - count_width - _KIND - 4
+        if hint and room - len(hint) - 2 >= 12:
+            hosts = _hosts(summary.errors[kind], room - len(hint) - 2)
+            hosts = column(hosts, max(cells(hosts), min(_HOSTS, room - len(hint) - 2)))
+        else:
+            hosts, hint = _hosts(summary.errors[kind], room), ""
         lines.append(
             [
                 (f"{sums[kind]:>{count_width},}  {column(kind, _KIND)}", RED),
-                (f"  {column(hosts, max(_HOSTS, cells(hosts))) if hint else hosts}", PLAIN),
+                (f"  {hosts}", PLAIN),
                 (f"  {hint}" if hint else "", DIM),
             ]
         )
-    rest = kinds[MAX_LISTED:]
     if rest:
-        count = sum(sums[kind] for kind in rest)
-        lines.append([(f"{count:>{count_width},}  ", RED), (f"+{len(rest)} more kinds", DIM)])
+        lines.append([(f"{more:>{count_width},}  ", RED), (f"+{len(rest)} more kinds", DIM)])
     return lines
 
 
