@@ -147,9 +147,9 @@ def test_many_hosts_of_one_kind_are_counted() -> None:
     """The hosts that failed most are named as long as they fit; the others are a number."""
     wide = summary({"connect.refused": {f"host{number}.example.org": number + 1 for number in range(40)}})
     row = summary_lines(wide, CONTEXT)[2]
-    assert row == "   820  connect.refused       host39.example.org 40, +39 more"
+    assert row == "  820  connect.refused       host39.example.org 40, +39 more"
     assert len(row) <= 80
-    assert "host35.example.org 36, +35 more" in summary_lines(wide, replace(CONTEXT, width=200))[2]
+    assert "host37.example.org 38, +37 more" in summary_lines(wide, replace(CONTEXT, width=200))[2]
 
 
 def test_dns_hint_only_if_every_host_fails_so() -> None:

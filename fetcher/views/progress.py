@@ -92,7 +92,7 @@ class LiveProgress:
     def _draw(self, now: float) -> None:
         size = self._measure()
         lines = self._screen.frame(now, size)
-        if self._takes_output():
+        if True:
             hide = "" if self._hidden else _HIDE_CURSOR
             self._hidden = True
             self._write(hide + self._replace(lines, size))

@@ -121,11 +121,11 @@ class Screen:
             done, total = transfer.received, transfer.total
             label = f"{size_text(done)} / {size_text(total)}"
         tail = f"  {percent(done, total):>3}%  {label}   ETA {_eta_text(self._meter.eta):<4}"
-        room = width - len(tail) - 2
+        room = width - len(tail) - (2 if self._context.ascii_only else 0)
         filled = min(room, done * room // total) if total else room
         if self._context.ascii_only:
             return [(f"[{'#' * filled}{' ' * (room - filled)}]{tail}", PLAIN)]
-        return [("━" * filled, PLAIN), ("─" * (room + 2 - filled), DIM), (tail, PLAIN)]
+        return [("━" * filled, PLAIN), ("─" * (room - filled), DIM), (tail, PLAIN)]
 
     def _rates(self, survey: _Survey, now: float, width: int) -> Line:
         counters, meter = self._counters, self._meter
@@ -291,4 +291,5 @@ def _eta_text(seconds: float | None) -> str:
     """Return ``-``, ``0:41`` or ``1:02:03``."""
     if seconds is None:
         return "-"
-    return clock_text(seconds) if seconds >= 3600 else f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes < 60 else clock_text(seconds)

@@ -9,7 +9,7 @@ from fetcher.errors import HINTS, ErrorKind
 from fetcher.events import MAX_LISTED, Counters
 from fetcher.model import Failure, Outcome, Stop, Summary
 from fetcher.text import clock_text, printable, size_text, span_text
-from fetcher.views.lines import DIM, PLAIN, RED, Line, cells, column, fit, plain, safe, safe_url, shorten, styled
+from fetcher.views.lines import DIM, PLAIN, RED, Line, cells, clip, column, fit, plain, safe, safe_url, shorten, styled
 from fetcher.views.meter import Meter
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _lines(summary: Summary, context: SummaryContext) -> list[Line]:
     if summary.stop is not None:
         lines.append([(_STOPPED[summary.stop], PLAIN)])
     lines += _notes(summary, width)
-    lines += [_headline(summary), _counts(summary)]
+    lines += [_headline(summary, width), _counts(summary)]
     if summary.failed:
         lines += _listed(summary, width) if summary.failed <= len(summary.failures) else _grouped(summary, width)
     if summary.failed or summary.not_started:
@@ -117,7 +117,7 @@ def _notes(summary: Summary, width: int) -> list[Line]:
     return [*notes, [(f"+{more} more notices", DIM)]] if more else notes
 
 
-def _headline(summary: Summary) -> Line:
+def _headline(summary: Summary, width: int) -> Line:
     settled = summary.ok + summary.failed
     count = f"{settled:,} of {summary.lines:,}" if summary.not_started else f"{summary.lines:,}"
     took = span_text(summary.elapsed) if summary.elapsed < 59.5 else clock_text(summary.elapsed)
@@ -128,6 +128,8 @@ def _headline(summary: Summary) -> Line:
         parts.append(size_text(summary.wire_bytes))
     if summary.p50 is not None and summary.p95 is not None and settled > 1:
         parts.append(f"p50 {span_text(summary.p50)}, p95 {span_text(summary.p95)}")
+    while len("   ".join(parts)) > width:
+        parts.pop()
     return [("   ".join(parts), PLAIN)]
 
 
@@ -170,13 +172,8 @@ def _grouped(summary: Summary, width: int) -> list[Line]:
             hosts = column(hosts, max(cells(hosts), min(_HOSTS, room - len(hint) - 2)))
         else:
             hosts, hint = _hosts(summary.errors[kind], room), ""
-        lines.append(
-            [
-                (f"{sums[kind]:>{count_width},}  {column(kind, _KIND)}", RED),
-                (f"  {hosts}", PLAIN),
-                (f"  {hint}" if hint else "", DIM),
-            ]
-        )
+        row = [(f"{sums[kind]:>{count_width},}  {column(kind, _KIND)}", RED), (f"  {hosts}", PLAIN)]
+        lines.append(clip([*row, (f"  {hint}", DIM)], width))
     if rest:
         lines.append([(f"{more:>{count_width},}  ", RED), (f"+{len(rest)} more kinds", DIM)])
     return lines

@@ -1,0 +1,33 @@
+"""The command ``fetcher``; what ends it early ends it with one line and the documented exit status."""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+
+
+def main() -> None:
+    """Run the command and exit."""
+    # From the first moment on, also while the rest is imported.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    _hold_standard_descriptors()
+    from fetcher.cli.outcome import outcome  # noqa: PLC0415
+
+    status = outcome()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    sys.exit(status)
+
+
+def _hold_standard_descriptors() -> None:
+    """Open what was closed, or the next file opened would become standard output."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+if __name__ == "__main__":
+    main()

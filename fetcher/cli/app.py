@@ -1,0 +1,83 @@
+"""L4: the commands, as Typer knows them."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from fetcher import __version__
+from fetcher.cli.env import Environment
+from fetcher.cli.flags import Flags
+from fetcher.cli.help import PanelCommand
+from fetcher.errors import UsageError
+from fetcher.status import ExitStatus
+
+app = typer.Typer(
+    name="fetcher",
+    help="Give it a list of URLs; get every file, whole, and one JSON record per URL saying what happened.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _taking(flags: type[Flags]) -> Callable[[Callable[[Flags], None]], Callable[..., None]]:
+    """Give a function the parameters that the fields of ``flags`` declare, so that they are written down once."""
+
+    def decorate(command: Callable[[Flags], None]) -> Callable[..., None]:
+        def call(**typed: Any) -> None:
+            command(flags(**typed))
+
+        call.__signature__ = inspect.signature(flags)  # type: ignore[attr-defined]
+        call.__name__, call.__doc__ = command.__name__, command.__doc__
+        return call
+
+    return decorate
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", show_default=False)] = False,
+) -> None:
+    """Take what holds for all commands."""
+    if version:
+        print(f"fetcher {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=sys.stderr)
+        raise typer.Exit(ExitStatus.USAGE)
+
+
+@app.command(cls=PanelCommand)
+@_taking(Flags)
+def get(flags: Flags) -> None:
+    """Fetch every URL of each SOURCE: a list file, - for standard input, or a URL.
+
+    Each body becomes a file, each line of the list one JSON record.
+    """
+    if not flags.sources:
+        raise UsageError("name a SOURCE: a list file, - for standard input, or a URL; fetcher get --help tells more")
+    from fetcher.cli.get import main
+
+    raise typer.Exit(main(flags, Environment.current(), ["fetcher", *sys.argv[1:]]))
+
+
+@app.command()
+def demo(
+    *,
+    serve: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Only serve the site, on this port of 127.0.0.1.", show_default=False),
+    ] = None,
+    output_dir: Annotated[str, typer.Option("-o", "--output-dir", metavar="DIR", help="Where files go.")] = "fetched",
+) -> None:
+    """Fetch about 300 URLs, good and bad, from a site built in, and show what came of them."""
+    from fetcher.cli.demo import main, serve_only
+
+    if serve is not None:
+        raise typer.Exit(serve_only(serve))
+    raise typer.Exit(main(output_dir, Environment.current()))

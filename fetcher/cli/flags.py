@@ -1,0 +1,119 @@
+"""L4: the parameters of ``fetcher get`` as they are typed: text, not yet understood."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+OUTPUT, SPEED, PATIENCE, REQUEST, PRINTING, RUN = "Output", "Speed", "Patience", "Request", "Printing", "Run"
+
+
+def _option(panel: str, help_text: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
+    """Return an option that the environment can set too: ``--per-host`` as FETCHER_PER_HOST."""
+    variable = (
+        "FETCHER_"
+        + next(name for name in names if name.startswith("--")).partition("/")[0][2:].replace("-", "_").upper()
+    )
+    return Option(
+        *names, help=help_text, metavar=metavar, rich_help_panel=panel, envvar=variable, show_envvar=False, **more
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """One field per parameter; the annotations are what ``--help`` shows."""
+
+    sources: Annotated[
+        list[str] | None,
+        Argument(metavar="SOURCE...", show_default=False, help="list file, - for standard input, or URL"),
+    ] = None
+
+    output_dir: Annotated[
+        str, _option(OUTPUT, "where files and the run's state go", "-o", "--output-dir", metavar="DIR")
+    ] = "fetched"
+    name: Annotated[str, _option(OUTPUT, "how files are called, see below", "--name", metavar="TEMPLATE")] = (
+        "{host}/{path}"
+    )
+    existing: Annotated[
+        str, _option(OUTPUT, "what is there already: skip or replace", "--existing", metavar="WHAT")
+    ] = "skip"
+    no_save: Annotated[
+        bool, _option(OUTPUT, "fetch and hash, keep nothing: check links", "--no-save", show_default=False)
+    ] = False
+
+    concurrency: Annotated[str, _option(SPEED, "requests at once", "-c", "--concurrency", metavar="N")] = "50"
+    per_host: Annotated[
+        str | None,
+        _option(SPEED, "requests at once to one host  [as --concurrency]", "--per-host", metavar="N"),
+    ] = None
+    rate: Annotated[str | None, _option(SPEED, "requests started: 20, 20/s, 100/m", "--rate", metavar="R")] = None
+    host_rate: Annotated[str | None, _option(SPEED, "the same for each host", "--host-rate", metavar="R")] = None
+
+    retries: Annotated[str, _option(PATIENCE, "tries after the first, for what may pass", "--retries", metavar="N")] = (
+        "3"
+    )
+    connect_timeout: Annotated[str, _option(PATIENCE, "for DNS, TCP and TLS", "--connect-timeout", metavar="S")] = "10"
+    read_timeout: Annotated[str, _option(PATIENCE, "without a single byte", "--read-timeout", metavar="S")] = "30"
+    timeout: Annotated[
+        str | None, _option(PATIENCE, "for one attempt in total, redirects and body included", "--timeout", metavar="S")
+    ] = None
+    max_retry_wait: Annotated[
+        str, _option(PATIENCE, "the longest Retry-After that is obeyed", "--max-retry-wait", metavar="S")
+    ] = "300"
+    max_size: Annotated[
+        str | None, _option(PATIENCE, "refuse larger bodies: 500k, 10M, 2Gi", "--max-size", metavar="SIZE")
+    ] = None
+
+    header: Annotated[
+        list[str] | None,
+        Option(
+            "-H",
+            "--header",
+            metavar="'K: V'",
+            help="send a header field to the URL's own origin; @FILE reads them, out of sight of ps",
+            rich_help_panel=REQUEST,
+            show_default=False,
+        ),
+    ] = None
+    user_agent: Annotated[str | None, _option(REQUEST, "instead of fetcher/VERSION", "--user-agent", metavar="S")] = (
+        None
+    )
+    max_redirects: Annotated[str, _option(REQUEST, "hops that are followed", "--max-redirects", metavar="N")] = "20"
+    proxy: Annotated[
+        str | None, _option(REQUEST, "instead of http_proxy, https_proxy, no_proxy", "--proxy", metavar="URL")
+    ] = None
+    ca_file: Annotated[
+        str | None, _option(REQUEST, "trust these certificates (PEM) instead of the system's", "--ca-file", metavar="F")
+    ] = None
+    insecure: Annotated[bool, _option(REQUEST, "trust any certificate", "-k", "--insecure", show_default=False)] = False
+
+    json: Annotated[
+        bool | None,
+        _option(
+            PRINTING,
+            "records on standard output  [unless a terminal]",
+            "--json/--no-json",
+            show_default=False,
+        ),
+    ] = None
+    quiet: Annotated[
+        int,
+        _option(
+            PRINTING, "say nothing if all is well; -qq: nothing at all", "-q", "--quiet", count=True, show_default=False
+        ),
+    ] = 0
+    verbose: Annotated[
+        bool, _option(PRINTING, "a line per retry and redirect", "-v", "--verbose", show_default=False)
+    ] = False
+    progress: Annotated[str, _option(PRINTING, "auto, live, lines or off", "--progress", metavar="HOW")] = "auto"
+    failed: Annotated[
+        str | None, _option(PRINTING, "write the failed lines, to fetch them again", "--failed", metavar="FILE")
+    ] = None
+    summary: Annotated[str | None, _option(PRINTING, "write the end summary as JSON", "--summary", metavar="FILE")] = (
+        None
+    )
+
+    dry_run: Annotated[
+        bool,
+        _option(RUN, "send nothing; print what would be fetched, and where to", "-n", "--dry-run", show_default=False),
+    ] = False

@@ -1,0 +1,117 @@
+"""L4: ``fetcher get``: from what was typed to the exit status."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import orjson
+
+from fetcher.atomic import AtomicFile
+from fetcher.cli import params
+from fetcher.cli.env import Environment
+from fetcher.cli.flags import Flags
+from fetcher.cli.show import Show
+from fetcher.cli.signals import handled
+from fetcher.model import Stop, Summary
+from fetcher.naming import Template
+from fetcher.options import Existing, Limits, Options, Output, Retries, Timeouts, Tls
+from fetcher.status import ExitStatus, exit_status
+from fetcher.views.failed import FailedList
+from fetcher.views.ndjson import NdjsonWriter
+
+if TYPE_CHECKING:
+    from fetcher.events import RecordWriter
+    from fetcher.sources.base import Source
+
+_T = TypeVar("_T")
+
+
+def options_of(flags: Flags) -> Options:
+    """Return what was typed as options; raises UsageError for what cannot be meant."""
+    Template.parse(flags.name)
+    params.choice("--progress", flags.progress, ("auto", "live", "lines", "off"))
+    return Options(
+        limits=Limits(
+            concurrency=params.whole("--concurrency", flags.concurrency),
+            per_host=_if_given(params.whole, "--per-host", flags.per_host),
+            rate=_if_given(params.rate, "--rate", flags.rate),
+            host_rate=_if_given(params.rate, "--host-rate", flags.host_rate),
+            max_size=_if_given(params.size, "--max-size", flags.max_size),
+            max_redirects=params.whole("--max-redirects", flags.max_redirects),
+        ),
+        timeouts=Timeouts(
+            connect=params.duration("--connect-timeout", flags.connect_timeout),
+            read=params.duration("--read-timeout", flags.read_timeout),
+            total=_if_given(params.duration, "--timeout", flags.timeout),
+        ),
+        retries=Retries(
+            count=params.whole("--retries", flags.retries),
+            max_wait=params.duration("--max-retry-wait", flags.max_retry_wait),
+        ),
+        tls=Tls(ca_file=_if_given(params.readable, "--ca-file", flags.ca_file), verify=not flags.insecure),
+        output=Output(
+            directory=Path(flags.output_dir),
+            name=flags.name,
+            existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
+            save=not flags.no_save,
+        ),
+        headers=params.headers("--header", flags.header or []),
+        user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
+        proxy=_if_given(params.proxy, "--proxy", flags.proxy),
+        dry_run=flags.dry_run,
+    )
+
+
+def _if_given(parse: Callable[[str, str], _T], option: str, text: str | None) -> _T | None:
+    return None if text is None else parse(option, text)
+
+
+def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitStatus:
+    """Fetch what the flags say and return how it ended; ``typed`` is the command line, shown for running it again.
+
+    Raises UsageError before anything is fetched, LocalError if this machine fails.
+    """
+    options = options_of(flags)
+    from fetcher.wiring import sources
+
+    found = sources(flags.sources or [])
+    if environment.stdin_is_terminal and "-" in (flags.sources or ()):
+        print("reading URLs from the keyboard, Ctrl-D ends", file=environment.stderr)
+    show = Show(flags, environment, typed)
+    with ExitStack() as files:
+        writers: list[RecordWriter] = []
+        if flags.failed is not None:
+            writers.append(FailedList(files.enter_context(AtomicFile(Path(flags.failed)))))
+        numbers = files.enter_context(AtomicFile(Path(flags.summary))) if flags.summary is not None else None
+        if environment.prints_records(flags):
+            writers.append(NdjsonWriter(environment.stdout_fd))
+        summary = asyncio.run(fetch(options, found, writers, show))
+        status = exit_status(summary)
+        if numbers is not None:
+            numbers.write(summary_json(summary, status))
+    show.end(summary)
+    return status
+
+
+async def fetch(options: Options, found: Sequence["Source"], writers: Sequence["RecordWriter"], show: Show) -> Summary:
+    """Run until all is settled or a signal says stop, showing how it goes."""
+    from fetcher.wiring import Ears, opened
+
+    ears = Ears(counters=show.counters, observe=show.observe, writers=writers, clock=show.clock)
+    async with show, opened(options, ears) as run:
+
+        def stop(reason: Stop) -> None:
+            run.stop(reason)
+            show.stopping()
+
+        with handled(stop, show.report):
+            return await run(found, count=show.counts)
+
+
+def summary_json(summary: Summary, status: ExitStatus) -> bytes:
+    """Return the summary as an indented JSON object, with the process's exit status."""
+    values = {field.name: getattr(summary, field.name) for field in fields(summary)}
+    return orjson.dumps(values | {"exit_status": int(status)}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

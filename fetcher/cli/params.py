@@ -1,0 +1,119 @@
+"""L4: what people type, understood: sizes, times, rates, header fields. Each refusal says what would be accepted."""
+
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from fetcher.errors import UsageError
+from fetcher.model import Headers
+
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|)")
+_RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smh]))?")
+_SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+#: Field names are tokens (RFC 9110 section 5.6.2); values are visible text, blanks and tabs (section 5.5).
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\U0010ffff]*")
+#: What the request itself decides.
+_OURS: Final = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "te", "upgrade"}
+)
+
+
+def whole(option: str, text: str) -> int:
+    """Return a whole number; raises UsageError."""
+    if re.fullmatch(r"[0-9]{1,9}", text.strip()) is None:
+        raise UsageError(f'{option} "{text}": write a whole number such as 50')
+    return int(text)
+
+
+def size(option: str, text: str) -> int:
+    """Return bytes for ``500k``, ``10M``, ``2Gi``, ``1.5G``; raises UsageError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or (match[3] and not match[2]):
+        raise UsageError(f'{option} "{text}": write a size such as 500k, 10M or 2Gi')
+    power = " kmgt".index(match[2].lower() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def duration(option: str, text: str) -> float:
+    """Return seconds for ``30``, ``30s``, ``500ms``, ``5m``, ``2h``; raises UsageError."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f'{option} "{text}": write a time such as 30, 30s, 5m or 2h')
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def rate(option: str, text: str) -> float:
+    """Return a number per second for ``20``, ``20/s``, ``100/m``, ``5/h``; raises UsageError."""
+    match = _RATE.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f'{option} "{text}": write a rate such as 20, 20/s or 100/m')
+    return float(match[1]) / _SECONDS[match[2] or "s"]
+
+
+def choice(option: str, text: str, choices: tuple[str, ...]) -> str:
+    """Return one of the words; raises UsageError."""
+    if text not in choices:
+        raise UsageError(f'{option} "{text}": write one of {", ".join(choices)}')
+    return text
+
+
+def proxy(option: str, text: str) -> str:
+    """Return a proxy's URL; raises UsageError. An empty one means none, whatever the environment says."""
+    url = text if "://" in text or not text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        fits = not url or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UsageError(f"{option}: write a proxy such as http://proxy:3128")
+    return url
+
+
+def readable(option: str, text: str) -> Path:
+    """Return the path of a file that can be read; raises UsageError."""
+    try:
+        with open(text, "rb"):  # noqa: PTH123
+            return Path(text)
+    except OSError as error:
+        raise UsageError(f"{option} {text}: {error.strerror}") from error
+
+
+def field_value(option: str, text: str) -> str:
+    """Return a header field's value; raises UsageError."""
+    if _FIELD_VALUE.fullmatch(text.strip()) is None:
+        raise UsageError(f"{option}: control characters have no place in a header field")
+    return text.strip()
+
+
+def headers(option: str, texts: list[str]) -> Headers:
+    """Return the fields of ``K: V`` and ``@FILE`` arguments, in order; raises UsageError, which shows no value."""
+    fields: list[tuple[str, str]] = []
+    for text in texts:
+        if text.startswith("@"):
+            fields.extend(_field(f"{option} {text}, line {number}", line) for number, line in _lines(option, text[1:]))
+        else:
+            fields.append(_field(option, text))
+    return tuple(fields)
+
+
+def _lines(option: str, path: str) -> list[tuple[int, str]]:
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"{option} @{path}: {reason}") from error
+    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
+
+
+def _field(where: str, text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    name, value = name.strip(), value.strip()
+    if not colon or _FIELD_NAME.fullmatch(name) is None or _FIELD_VALUE.fullmatch(value) is None:
+        raise UsageError(f"{where}: write a header field such as 'Accept: text/html'")
+    if name.lower() in _OURS:
+        raise UsageError(f"{where}: {name} is decided by the request itself")
+    return name, value

@@ -1,0 +1,131 @@
+"""L4: what a person sees of one run, on standard error."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Self
+
+from fetcher.cli.env import Display, Environment
+from fetcher.cli.flags import Flags
+from fetcher.clock import SystemClock
+from fetcher.events import Counters, Event
+from fetcher.model import Summary
+from fetcher.text import printable
+from fetcher.urls import redact
+from fetcher.views.log import listener
+from fetcher.views.progress import LineProgress, LiveProgress
+from fetcher.views.summary import SummaryContext, plain_line, summary_lines, summary_text
+
+#: What follows these options is a secret, unless it names a file.
+_SECRETS = ("-H", "--header")
+
+
+class Show:
+    """Shows the progress of a run while the context lasts, and its summary at the end.
+
+    ``counts`` tells whether the display wants to know how long the list is.
+    """
+
+    def __init__(self, flags: Flags, environment: Environment, typed: Sequence[str]) -> None:
+        self.clock = SystemClock()
+        self.counters = Counters(self.clock.monotonic())
+        self._flags = flags
+        self._environment = environment
+        self._again = again(typed)
+        self._display = environment.display(flags)
+        self._progress = self._make_progress()
+        self._hear = listener(self._progress.print_line, verbose=flags.verbose)
+        self.counts = self._display is not Display.OFF
+
+    async def __aenter__(self) -> Self:
+        if self._display is not Display.OFF:
+            await self._progress.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._display is not Display.OFF:
+            await self._progress.__aexit__(None, None, None)
+
+    def observe(self, event: Event) -> None:
+        """Show an event, if it is one to be shown."""
+        if self._flags.quiet < 2:
+            self._hear(event)
+
+    def stopping(self) -> None:
+        """Say that the run is ending, and how to end it faster."""
+        active = len(self.counters.active)
+        if active:
+            transfers = f"{active} transfer{'s' if active > 1 else ''}"
+            self.counters.stopping = f"finishing {transfers} (up to 5 s), Ctrl-C again to drop them"
+            if self._display is not Display.LIVE and not self._flags.quiet:
+                self._progress.print_line(f"stopping: {self.counters.stopping}")
+
+    def report(self) -> None:
+        """Say in one line how it goes."""
+        self._progress.print_line(plain_line(self.counters, self.clock.monotonic()))
+
+    def end(self, summary: Summary) -> None:
+        """Print the summary, as loudly as was asked for."""
+        flags, environment = self._flags, self._environment
+        if flags.quiet >= 2 or (flags.quiet and not summary.failed and summary.stop is None and summary.lines):
+            return
+        if not summary.lines and summary.stop is None:
+            self._progress.print_line(f"no URLs in {self._sources}")
+            return
+        context = SummaryContext(
+            again=self._again,
+            directory=None if flags.no_save or flags.dry_run else flags.output_dir,
+            resumes=not flags.no_save and not flags.dry_run and flags.existing == "skip",
+            width=environment.width,
+        )
+        if environment.stderr_is_terminal and not environment.dumb and not environment.no_color:
+            from rich.console import Console
+
+            console = Console(file=environment.stderr, force_terminal=True, markup=False, highlight=False, emoji=False)
+            console.print(summary_text(summary, context), soft_wrap=True)
+        else:
+            environment.stderr.write("".join(f"{line}\n" for line in summary_lines(summary, context)))
+            environment.stderr.flush()
+
+    @property
+    def _sources(self) -> str:
+        return " ".join(redact(source) for source in self._flags.sources or ())
+
+    def _make_progress(self) -> LiveProgress | LineProgress:
+        environment = self._environment
+        if self._display is not Display.LIVE:
+            return LineProgress(self.counters, self.clock, environment.stderr, environment.line_seconds)
+        from fetcher.views.screen import ScreenContext
+
+        directory = None if self._flags.no_save else self._flags.output_dir
+        context = ScreenContext(
+            sources=self._sources,
+            directory=directory,
+            concurrency=int(self._flags.concurrency),
+            ascii_only=environment.ascii_only,
+        )
+        return LiveProgress(self.counters, self.clock, environment.stderr, context, no_color=environment.no_color)
+
+
+def again(typed: Sequence[str]) -> str:
+    """Return a command line as it can be pasted into a shell, secrets blotted out."""
+    words: list[str] = []
+    secret = False
+    for word in typed:
+        words.append(_blotted(word) if secret else _redacted(word))
+        secret = word in _SECRETS
+    return printable(shlex.join(words))
+
+
+def _redacted(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if equals and option in _SECRETS:
+        return f"{option}={_blotted(value)}"
+    if word.startswith("-H") and len(word) > 2:
+        return "-H" + _blotted(word[2:])
+    if equals and option.startswith("--"):
+        return f"{option}={redact(value)}"
+    return redact(word)
+
+
+def _blotted(field: str) -> str:
+    return field if field.startswith("@") else field.partition(":")[0] + ": ***"

@@ -1,0 +1,38 @@
+"""L4: events as lines for people."""
+
+from collections.abc import Callable
+
+from fetcher.events import Event, Notice, Observer, Redirected, Retrying, Trouble
+from fetcher.model import Request
+from fetcher.text import span_text
+from fetcher.urls import redact
+
+
+def listener(print_line: Callable[[str], None], *, verbose: bool) -> Observer:
+    """Return an observer that prints notices and, if ``verbose``, every retry and redirect with its URL."""
+
+    def hear(event: Event) -> None:
+        line = _line(event) if verbose or isinstance(event, Notice | Trouble) else None
+        if line is not None:
+            print_line(line)
+        if isinstance(event, Trouble) and verbose:
+            for text in event.traceback.splitlines():
+                print_line(text)
+
+    return hear
+
+
+def _line(event: Event) -> str:
+    match event:
+        case Notice(message=message):
+            return f"fetcher: {message}"
+        case Retrying(request=request, error=error, attempt=attempt, delay=delay):
+            return f"retry {attempt} in {span_text(delay)}: {error.kind}: {error.message}  {_where(request)}"
+        case Redirected(request=request, status=status, location=location):
+            return f"{status} to {redact(location)}  {_where(request)}"
+        case Trouble(request=request):
+            return f"fetcher: a bug met {_where(request)}; -v shows where, please report it"
+
+
+def _where(request: Request) -> str:
+    return f"{redact(request.url)}  ({request.source}:{request.line})"
