@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
-from contextlib import aclosing
 from typing import Final
 
 from fetcher.clock import SystemClock
-from fetcher.errors import Error, ErrorKind
-from fetcher.events import Counters, Settled
-from fetcher.model import Record, Row
+from fetcher.errors import Error, ErrorKind, LocalError
+from fetcher.events import Counters, Event, Notice, Settled
+from fetcher.model import Record, Row, Stop
 from fetcher.options import Options
+from fetcher.run import Run
 from fetcher.sources.base import Source
 from fetcher.wiring import Ears, opened
 
@@ -49,15 +49,24 @@ def _row(line: int, url: str) -> Row:
     return Row("argv", line, url)
 
 
-class _Queue:
-    """Hands records over to the caller, as fast as the caller takes them."""
+class _Records:
+    """Hands records over to the caller, as fast as the caller takes them; None is the end of them."""
 
     def __init__(self) -> None:
-        self.records: asyncio.Queue[Record | None] = asyncio.Queue(_AHEAD)
+        self.queue: asyncio.Queue[Record | None] = asyncio.Queue(_AHEAD)
+        self._closed = False
 
     async def write(self, batch: Sequence[Settled]) -> None:
         for settled in batch:
-            await self.records.put(settled.record)
+            if self._closed:
+                raise BrokenPipeError
+            await self.queue.put(settled.record)
+
+    def close(self) -> None:
+        """The caller takes no more: let go of a write that waits for it."""
+        self._closed = True
+        while not self.queue.empty():
+            self.queue.get_nowait()
 
 
 async def fetch_all(
@@ -70,35 +79,40 @@ async def fetch_all(
     drops what is under way; use ``contextlib.aclosing`` for that.
 
     Raises UsageError for options that cannot be, BusyError if the directory is in use, LocalError if it cannot be used
-    or the disk fails.
+    or the disk fails, and what ``urls`` raises.
     """
-    async for record in _records(_Urls(urls), options or Options()):
-        yield record
+    records = _Records()
+    notices: list[str] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.message)
+
+    clock = SystemClock()
+    ears = Ears(counters=Counters(clock.monotonic()), observe=observe, writers=[records], clock=clock)
+    async with opened(options or Options(), ears) as run:
+        work = asyncio.create_task(_run(run, _Urls(urls), records))
+        try:
+            while (record := await records.queue.get()) is not None:
+                yield record
+            if await work is Stop.DISK:
+                raise LocalError(notices[-1])
+        finally:
+            records.close()
+            run.stop(Stop.PIPE)
+            await asyncio.gather(work, return_exceptions=True)
+
+
+async def _run(run: Run, source: Source, records: _Records) -> Stop | None:
+    try:
+        return (await run([source])).stop
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # the first; others can only follow from it
+    finally:
+        await records.queue.put(None)
 
 
 async def fetch_one(url: str, options: Options | None = None) -> Record:
     """Fetch one URL and return its record; see :func:`fetch_all`."""
-    async with aclosing(fetch_all([url], options)) as records:
-        return await anext(records)
-
-
-async def _records(source: Source, options: Options) -> AsyncGenerator[Record, None]:
-    clock = SystemClock()
-    queue = _Queue()
-    ears = Ears(counters=Counters(clock.monotonic()), writers=[queue], clock=clock)
-    async with opened(options, ears) as run:
-
-        async def work() -> None:
-            try:
-                await run([source])
-            finally:
-                await queue.records.put(None)
-
-        task = asyncio.create_task(work())
-        try:
-            while (record := await queue.records.get()) is not None:
-                yield record
-            await task
-        finally:
-            task.cancel()
-            await asyncio.wait((task,))
+    [record] = [record async for record in fetch_all([url], options)]
+    return record

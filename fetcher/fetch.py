@@ -26,8 +26,10 @@ from fetcher.urls import parse
 #: The warning of a record whose body ended with the connection: nothing said how long it should be.
 LENGTH_UNKNOWN: Final = "length_unknown"
 
-#: The body of an error or a redirect is read up to this many bytes, so that its connection can be used again.
+#: The body of an error or a redirect is read, so that its connection can be used again, if it is no longer than so
+#: many bytes and comes within so many seconds.
 _DRAINED: Final = 64 * 1024
+_DRAINING: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,22 @@ class Identity:
     headers: Headers = ()
 
     def fields(self, request: Request, *, own_origin: bool, cookie: str | None) -> Headers:
-        """Return the header fields of one hop."""
-        fields = {"user-agent": ("User-Agent", self.user_agent), "accept": ("Accept", "*/*")}
-        more: list[tuple[str, str]] = []
-        if own_origin:
-            if request.userinfo is not None:
-                fields["authorization"] = ("Authorization", _basic(request.userinfo))
-            for name, value in self.headers:
-                fields.pop(name.lower(), None)
-                more.append((name, value))
-        # Only what can be undone is asked for, whatever the user's headers say.
-        kept = [(name, value) for name, value in more if name.lower() != "accept-encoding"]
-        encoding = [("Accept-Encoding", ACCEPTED)]
-        cookies = [("Cookie", cookie)] if cookie else []
-        return (*fields.values(), *encoding, *kept, *cookies)
+        """Return the header fields of one hop; a header of the user's replaces ours of that name.
+
+        But only what can be undone is asked for, and all cookies go in one field (RFC 6265 section 5.4).
+        """
+        ours = [("User-Agent", self.user_agent), ("Accept", "*/*")]
+        if own_origin and request.userinfo is not None:
+            ours.append(("Authorization", _basic(request.userinfo)))
+        theirs = [(name.lower(), name, value) for name, value in self.headers] if own_origin else []
+        given = {lower for lower, _, _ in theirs}
+        cookies = [value for lower, _, value in theirs if lower == "cookie"] + ([cookie] if cookie else [])
+        return (
+            *(field for field in ours if field[0].lower() not in given),
+            ("Accept-Encoding", ACCEPTED),
+            *((name, value) for lower, name, value in theirs if lower not in ("accept-encoding", "cookie")),
+            *([("Cookie", "; ".join(cookies))] if cookies else []),
+        )
 
 
 def _basic(userinfo: str) -> str:
@@ -147,14 +151,13 @@ class Fetch:
             raise _bad_status(response)
         if response.status == 204:
             return Stored(None, 0, None)
-        max_size = self._limits.max_size
-        if max_size is not None and (response.length or 0) > max_size:
-            announced, most = size_text(response.length or 0), size_text(max_size)
-            raise FetchError(ErrorKind.TOO_LARGE, f"{announced} announced, --max-size is {most}")
         applied = codings(value for name, value in response.headers if name == "content-encoding")
+        length, max_size = response.length, self._limits.max_size
+        if not applied and length is not None and max_size is not None and length > max_size:
+            raise FetchError(ErrorKind.TOO_LARGE, f"{size_text(length)} announced, --max-size is {size_text(max_size)}")
         if response.ends_with_connection:
             progress.warnings += (LENGTH_UNKNOWN,)
-        transfer.total = response.length
+        transfer.total = length
         writer = await self._sink.open(transfer.request, head)
         try:
             async for chunk in decoded(self._counted(response, transfer), applied, max_size=max_size):
@@ -174,9 +177,10 @@ class Fetch:
 async def _drain(response: Response) -> None:
     """Read a small body that nobody wants; how it ends changes nothing."""
     if response.length is not None and response.length <= _DRAINED:
-        with suppress(FetchError):
-            async for _ in response.chunks():
-                pass
+        with suppress(FetchError, TimeoutError):
+            async with asyncio.timeout(_DRAINING):
+                async for _ in response.chunks():
+                    pass
 
 
 def _bad_status(response: Response) -> FetchError:

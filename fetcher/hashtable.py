@@ -1,4 +1,4 @@
-"""L1: a map from 64-bit hashes to 64-bit numbers, about 27 bytes an entry, for lists of millions."""
+"""L1: a map from 64-bit hashes to 64-bit numbers, 21 to 43 bytes an entry, for lists of millions."""
 
 from array import array
 from collections.abc import Hashable
@@ -37,10 +37,10 @@ class _Shard:
         return slot
 
     def grow(self) -> None:
-        old = list(zip(self.keys, self.values, strict=True))
-        self.keys = array("Q", bytes(16 * len(old)))
-        self.values = array("Q", bytes(16 * len(old)))
-        for key, value in old:
+        keys, values = self.keys, self.values
+        self.keys = array("Q", bytes(16 * len(keys)))
+        self.values = array("Q", bytes(16 * len(keys)))
+        for key, value in zip(keys, values, strict=True):
             if key:
                 slot = self.slot(key)
                 self.keys[slot], self.values[slot] = key, value

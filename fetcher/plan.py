@@ -19,7 +19,7 @@ class Repeated:
 class Planner:
     """Makes of each row, in the list's order, a request, a repetition of an earlier one, or a failed record.
 
-    It remembers a hash of what each row asked for, about 37 bytes a row, and nothing else.
+    It remembers a hash of what each row asked for, and its line, and nothing else.
     """
 
     def __init__(self) -> None:
@@ -82,4 +82,5 @@ def carried(request: Request, earlier: Record | None, outcome: Outcome, duplicat
         timings=None,
         duplicate_of=duplicate_of,
         warnings=(),
+        meta=None,
     )

@@ -23,6 +23,7 @@ class Recorder:
 
     A slow writer slows down :meth:`put`. A writer that fails is left out from then on and reported to ``failed``;
     the others go on. Leaving the context waits until all is written. ``written`` hears of each batch after that.
+    A bug in a writer ends the recorder; it is raised by :meth:`put` and on leaving.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Recorder:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._write_batches(), name="recorder")
+        self._task = asyncio.create_task(self._run(), name="recorder")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -54,13 +55,15 @@ class Recorder:
         if self._task is not None:
             await self._task
 
-    async def put(self, settled: Settled) -> None:
-        """Take a record; waits while too many are unwritten."""
-        self._waiting.append(settled)
+    async def put(self, *settled: Settled) -> None:
+        """Take records, at once and all of them, then wait while too many are unwritten."""
+        self._waiting += settled
         self._some.set()
         if len(self._waiting) >= _RECORDS:
             self._full.set()
         while len(self._waiting) >= _UNWRITTEN and not self._hurried:
+            if self._task is not None and self._task.done():
+                self._task.result()
             self._room.clear()
             await self._room.wait()
 
@@ -71,6 +74,12 @@ class Recorder:
         self._full.set()
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time() + _HURRY)
+
+    async def _run(self) -> None:
+        try:
+            await self._write_batches()
+        finally:
+            self._room.set()
 
     async def _write_batches(self) -> None:
         while self._waiting or not self._closing:
@@ -102,6 +111,8 @@ class Recorder:
         self._written(batch)
 
     async def _write_within_limit(self, writer: RecordWriter, batch: Sequence[Settled]) -> None:
-        async with asyncio.timeout(_HURRY if self._hurried else None) as self._limit:
-            await writer.write(batch)
-        self._limit = None
+        try:
+            async with asyncio.timeout(_HURRY if self._hurried else None) as self._limit:
+                await writer.write(batch)
+        finally:
+            self._limit = None

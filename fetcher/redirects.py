@@ -2,16 +2,21 @@
 
 import re
 from typing import Final
+from urllib.parse import quote
 
 from yarl import URL
 
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.urls import Url, escape, parse
+from fetcher.text import printable
+from fetcher.urls import Url, parse, redact
 
 #: The statuses that name another place for the same GET (RFC 9110 section 15.4).
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+#: What a list may not hold, but a server may send.
+_BLANK: Final = re.compile("[ \x80-\xa0\u2028\u2029]")
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def next_hop(current: str, status: int, location: str | None) -> Url:
@@ -24,12 +29,14 @@ def next_hop(current: str, status: int, location: str | None) -> Url:
         raise FetchError(ErrorKind.REDIRECT_INVALID, f"{status} without a Location")
     if _CONTROL.search(location):
         raise FetchError(ErrorKind.REDIRECT_INVALID, f"{status} to a Location with control characters")
-    reference = escape(location)
+    reference = _BLANK.sub(lambda blank: quote(blank[0]), location)
     try:
-        joined = str(URL(current, encoded=True).join(URL(reference, encoded=True)))
-        url = parse(joined)
+        if _ABSOLUTE.match(reference) is None:
+            reference = str(URL(current, encoded=True).join(URL(reference, encoded=True)))
+        url = parse(reference)
     except (ValueError, FetchError):
-        raise FetchError(ErrorKind.REDIRECT_INVALID, f"{status} to {location[:200]}") from None
+        shown = printable(redact(location), 200)
+        raise FetchError(ErrorKind.REDIRECT_INVALID, f"{status} to {shown}") from None
     return Url(url.target, url.scheme, url.host, None)
 
 

@@ -8,7 +8,7 @@ A slot is a task that holds the semaphore and goes on with the next ready reques
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -44,6 +44,8 @@ _STOPPED_BY: Final = {
     Stop.DISK: "stopped: the disk failed",
     Stop.LIMIT: "stopped by a limit",
 }
+#: Transfers under way are of no use to these, and many of them fail at once with the first.
+_AT_ONCE: Final = frozenset({Stop.PIPE, Stop.DISK})
 
 
 class Memory(Protocol):
@@ -113,7 +115,7 @@ class Run:
             if self._stop is not None:
                 await self._wind_down()
         if self._stop is not None and self._counters.total is None:
-            await self._count(sources, within=_COUNTING)
+            await self._give([asyncio.create_task(self._count(sources))], _COUNTING)
         return self._counters.summary(self._parts.clock.monotonic(), self._stop)
 
     def stop(self, reason: Stop) -> None:
@@ -121,9 +123,7 @@ class Run:
         if self._stop is None:
             self._stop = reason
             self._counters.stopping = _STOPPED_BY[reason]
-        else:
-            self._abort.set()
-        if reason in (Stop.PIPE, Stop.DISK):
+        elif reason not in _AT_ONCE:
             self._abort.set()
         self._changed.set()
 
@@ -156,7 +156,7 @@ class Run:
                 elif coming is None and memory is not None:
                     self._look_ups.put_nowait(decision)
                 else:
-                    await self._repeat(decision, coming)
+                    await self._settle(self._repetition(decision, coming), None)
             case Request():
                 self._coming[decision.key] = []
                 if skip and memory is not None and memory.knows(decision.key):
@@ -182,7 +182,7 @@ class Run:
             found = await memory.find([request.key for request in requests])
             for item, earlier in zip(batch, found, strict=True):
                 if isinstance(item, Repeated):
-                    await self._repeat(item, earlier)
+                    await self._settle(self._repetition(item, earlier), None)
                 elif earlier is not None:
                     await self._settle(carried(item, earlier, Outcome.SKIPPED), item.key)
                 else:
@@ -199,7 +199,7 @@ class Run:
                 task = tasks.create_task(self._work(request))
                 self._working.add(task)
                 task.add_done_callback(self._working.discard)
-            self._counters.waiting = len(self._scheduler)
+            self._counters.waiting, self._counters.retrying = len(self._scheduler), self._scheduler.delayed
             wake = None if self._slots.locked() else self._scheduler.wake_at(now)
             await _wait(self._changed, None if wake is None else max(0.0, wake - now))
 
@@ -261,24 +261,24 @@ class Run:
         )
 
     async def _settle(self, record: Record, key: str | None) -> None:
-        """Count a record and hand it to the writers, and those of the rows that waited for it."""
-        self._counters.settle(record)
-        repeated: list[Repeated] = []
+        """Count a record and those of the rows that waited for it, then hand them to the writers: all or, cancelled, all."""
+        settled = [Settled(record, to_line(record), key)]
         if key is not None:
             coming = self._coming.get(key)
             if isinstance(coming, list):
-                repeated = coming
                 self._coming[key] = record
-        self._outstanding -= 1
+                records = (self._repetition(repeated, record) for repeated in coming)
+                settled += [Settled(record, to_line(record), None) for record in records]
+        for each in settled:
+            self._counters.settle(each.record)
+        self._outstanding -= len(settled)
         self._room.set()
         self._changed.set()
-        await self._recorder.put(Settled(record, to_line(record), key))
-        for repetition in repeated:
-            await self._repeat(repetition, record)
+        await self._recorder.put(*settled)
 
-    async def _repeat(self, repetition: Repeated, earlier: Record | None) -> None:
+    def _repetition(self, repeated: Repeated, earlier: Record | None) -> Record:
         known = earlier if self._parts.memory is not None else None
-        await self._settle(carried(repetition.request, known, Outcome.DUPLICATE, repetition.of), None)
+        return carried(repeated.request, known, Outcome.DUPLICATE, repeated.of)
 
     def _written(self, batch: Sequence[Settled]) -> None:
         """From here on the journal knows these."""
@@ -294,33 +294,30 @@ class Run:
     async def _wind_down(self) -> None:
         """Let the slots finish for a while, drop the rest, and settle what was started."""
         self._scheduler.drain()
-        self._counters.waiting = 0
-        if self._working:
-            finishing = asyncio.gather(*self._working, return_exceptions=True)
-            aborted = asyncio.ensure_future(self._abort.wait())
-            await asyncio.wait((finishing, aborted), timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
-            aborted.cancel()
-            for task in tuple(self._working):
-                task.cancel()
-            self._recorder.hurry()
-            await finishing
+        self._counters.waiting = self._counters.retrying = 0
+        await self._give(self._working, 0.0 if self._stop in _AT_ONCE else GRACE)
         self._recorder.hurry()
-        for history in tuple(self._histories.values()):
+        for history in self._histories.values():
             await self._settle(history.record(), history.request.key)
 
-    async def _count(self, sources: Sequence[Source], *, after: float = 0.0, within: float | None = None) -> None:
+    async def _give(self, tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
+        """Let tasks go on for so many seconds, or until the run is aborted, and end them."""
+        finishing = asyncio.gather(*tasks, return_exceptions=True)
+        aborted = asyncio.create_task(self._abort.wait())
+        await asyncio.wait((finishing, aborted), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*tasks, aborted):
+            task.cancel()
+        await finishing
+
+    async def _count(self, sources: Sequence[Source], *, after: float = 0.0) -> None:
         """Find out how many rows there are in all, if the sources can tell."""
         await self._parts.clock.sleep(after)
         total = 0
-        try:
-            async with asyncio.timeout(within):
-                for source in sources:
-                    rows = await source.count()
-                    if rows is None:
-                        return
-                    total += rows
-        except TimeoutError:
-            return
+        for source in sources:
+            rows = await source.count()
+            if rows is None:
+                return
+            total += rows
         self._counters.total = total
 
 

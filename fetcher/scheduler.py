@@ -7,7 +7,7 @@ A request is in one of three places. It never sleeps in a task and never holds a
        |                     | its time has come                               |
        +-- add(not_before) --> delayed <---------- a retry is added again -----+
 
-Hosts take turns (round robin), each host's requests keep their order. A host leaves the ring while it has nothing
+Hosts take turns (round robin), each host's requests keep their order; those whose time has come go first. A host leaves the ring while it has nothing
 queued, runs as many requests as it may, or waits for its rate; a list sorted by host runs like a shuffled one as far
 as the look-ahead reaches.
 """
@@ -20,12 +20,13 @@ from fetcher.model import Request
 
 
 class _Host:
-    """One host's queue, how many of its requests run, its rate, and whether it is in the ring or held."""
+    """One host: its queue (the first ``due`` had to wait), how many run, its rate, and if it is in the ring or held."""
 
-    __slots__ = ("bucket", "listed", "queue", "running")
+    __slots__ = ("bucket", "due", "listed", "queue", "running")
 
     def __init__(self, rate: float | None) -> None:
         self.queue: deque[Request] = deque()
+        self.due = 0
         self.running = 0
         self.listed = False
         self.bucket = TokenBucket(rate) if rate is not None else None
@@ -88,8 +89,10 @@ class Scheduler:
         """Return when :meth:`next` may give a request without anything finishing before; None if that cannot be."""
         times = [heap[0][0] for heap in (self._delayed, self._held) if heap]
         if self._ring:
-            times.append(now if self._bucket is None else self._bucket.ready_at(now))
-        return min(times, default=None)
+            times.append(now)
+        if not times or self._bucket is None:
+            return min(times, default=None)
+        return max(min(times), self._bucket.ready_at(now))
 
     def finished(self, request: Request, now: float) -> None:
         """Learn that a request given by :meth:`next` runs no more, however it ended."""
@@ -107,6 +110,7 @@ class Scheduler:
         self._hosts = {name: host for name, host in self._hosts.items() if host.running}
         for host in self._hosts.values():
             host.queue.clear()
+            host.due = 0
             host.listed = False
         return dropped
 
@@ -124,6 +128,7 @@ class Scheduler:
 
     def _start(self, name: str, host: _Host, now: float) -> Request:
         request = host.queue.popleft()
+        host.due = max(0, host.due - 1)
         self._count -= 1
         host.running += 1
         host.listed = False
@@ -138,7 +143,8 @@ class Scheduler:
         while self._delayed and self._delayed[0][0] <= now:
             request = heappop(self._delayed)[2]
             host = self._host(request.host)
-            host.queue.appendleft(request)
+            host.queue.insert(host.due, request)
+            host.due += 1
             self._list(request.host, host)
         while self._held and self._held[0][0] <= now:
             name = heappop(self._held)[1]

@@ -6,15 +6,16 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 from fetcher.errors import ErrorKind, FetchError
+from fetcher.text import printable
 
-#: Longer URLs are refused, in characters; servers commonly refuse beyond 8,000.
+#: Longer URLs are refused, in characters, as written and as sent; servers commonly refuse beyond 8,000.
 MAX_URL: Final = 65_536
 
 _PORTS: Final = {"http": 80, "https": 443}
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _OTHER_SCHEME: Final = re.compile(r"(about|blob|data|file|javascript|magnet|mailto|tel|urn):", re.IGNORECASE)
 _CONTROL_OR_BLANK: Final = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]")
-#: What RFC 3986 does not allow anywhere in a URL, but people and browsers write; brackets are left as they are.
+#: Percent-escaped: RFC 3986 allows it nowhere in a URL, but people and browsers write it. Brackets are left alone.
 _ILLEGAL: Final = re.compile(r"[^\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
 _HOST_NAME: Final = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?"
@@ -25,7 +26,9 @@ _CLEAN: Final = re.compile(
     r"(:[1-9][0-9]{0,4})?/[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*"
 )
 _PORT: Final = re.compile(r"[0-9]{1,5}")
-_USERINFO: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
+#: User and password of any URL in a text; at its start even if the scheme is missing or mistyped.
+_USERINFO: Final = re.compile(r"(:/+|^//|^(?=[^/?#@]*:))[^/?#]*@")
+_MAX_NAME: Final = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ def parse(text: str) -> Url:
     clean = _CLEAN.fullmatch(text) if len(text) <= MAX_URL else None
     if clean is not None:
         scheme, name, port = clean.groups()
-        if len(name) <= 253 and (port is None or (int(port[1:]) < 65_536 and int(port[1:]) not in _PORTS.values())):
+        if len(name) <= _MAX_NAME and (
+            port is None or (int(port[1:]) < 65_536 and int(port[1:]) not in _PORTS.values())
+        ):
             return Url(text, scheme, name + (port or ""), None)
     return _parse(text)
 
@@ -75,29 +80,26 @@ def _parse(text: str) -> Url:
     scheme = match[1].lower()
     if scheme not in _PORTS:
         raise _unsupported(f"{scheme}://")
-    if len(text) > MAX_URL:
-        raise FetchError(ErrorKind.INVALID_URL, f"URL of {len(text):,} characters; the most is {MAX_URL:,}")
     bad = _CONTROL_OR_BLANK.search(text)
     if bad is not None:
         what = "blank" if bad[0] in " \xa0" else "control character"
         raise _invalid(f"{what} at character {bad.start() + 1} of {{}}; write {_percent(bad)}", text)
     rest = text[match.end() :].partition("#")[0]
     cut = next((i for i, char in enumerate(rest) if char in "/?\\"), len(rest))
-    userinfo, at, host_port = rest[:cut].rpartition("@")
+    userinfo, _, host_port = rest[:cut].rpartition("@")
     host = _authority(host_port, scheme, text)
     path = rest[cut:]
     if not path.startswith("/"):
         path = "/" + path
-    return Url(f"{scheme}://{host}{escape(path)}", scheme, host, userinfo if at else None)
-
-
-def escape(text: str) -> str:
-    """Return ``text`` with what may not stand in a URL percent-escaped as UTF-8; existing escapes stay (RFC 3986)."""
-    return _ILLEGAL.sub(_percent, text)
+    target = f"{scheme}://{host}{_ILLEGAL.sub(_percent, path)}"
+    length = max(len(text), len(target))
+    if length > MAX_URL:
+        raise FetchError(ErrorKind.INVALID_URL, f"URL of {length:,} characters; the most is {MAX_URL:,}")
+    return Url(target, scheme, host, userinfo or None)
 
 
 def redact(url: str) -> str:
-    """Return ``url`` without its user and password, for people's eyes."""
+    """Return ``url`` with ``***`` for its user and password, for people's eyes; it need not be a good URL."""
     return _USERINFO.sub(r"\1***@", url)
 
 
@@ -120,7 +122,7 @@ def _authority(text: str, scheme: str, url: str) -> str:
     if not port:
         return host
     if _PORT.fullmatch(port) is None or not 0 < int(port) < 65_536:
-        raise _invalid(f'port "{port}" is not 1 to 65535 in {{}}', url)
+        raise _invalid("port is not 1 to 65535 in {}", url)
     return host if int(port) == _PORTS[scheme] else f"{host}:{int(port)}"
 
 
@@ -136,8 +138,8 @@ def _ipv6(literal: str, url: str) -> str:
 
 def _name(host: str, url: str) -> str:
     name = host.lower() if host.isascii() else _to_ascii(host, url)
-    if name and (len(name) > 254 or _HOST_NAME.fullmatch(name) is None):
-        raise _invalid(f'"{host}" is not a host name in {{}}', url)
+    if name and (len(name.removesuffix(".")) > _MAX_NAME or _HOST_NAME.fullmatch(name) is None):
+        raise _invalid("not a host name in {}", url)
     return name
 
 
@@ -147,16 +149,19 @@ def _to_ascii(host: str, url: str) -> str:
 
     try:
         mapped = idna.uts46_remap(host, std3_rules=False, transitional=False)
+        if len(mapped) > _MAX_NAME + 1:
+            return mapped  # too long for any name; Punycode takes quadratic time
         labels = [
             label if label.isascii() else "xn--" + label.encode("punycode").decode() for label in mapped.split(".")
         ]
-    except (idna.IDNAError, UnicodeError):
-        raise _invalid(f'"{host}" is not a host name in {{}}', url) from None
+    except UnicodeError:
+        raise _invalid("not a host name in {}", url) from None
     return ".".join(labels).lower()
 
 
 def _invalid(message: str, url: str) -> FetchError:
-    return FetchError(ErrorKind.INVALID_URL, message.replace("{}", f'"{redact(url[:200])}"'))
+    """No part of the URL stands in the message but through ``redact``: a wrong port may be half a password."""
+    return FetchError(ErrorKind.INVALID_URL, message.format(f'"{printable(redact(url), 200)}"'))
 
 
 def _unsupported(scheme: str) -> FetchError:

@@ -11,10 +11,12 @@ from fetcher import __version__
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
 from fetcher.cli.help import PanelCommand
+from fetcher.cli.quick import QuickCommand, QuickGroup
 from fetcher.errors import UsageError
 from fetcher.status import ExitStatus
 
 app = typer.Typer(
+    cls=QuickGroup,
     name="fetcher",
     help="Give it a list of URLs; get every file, whole, and one JSON record per URL saying what happened.",
     rich_markup_mode=None,
@@ -66,7 +68,7 @@ def get(flags: Flags) -> None:
     raise typer.Exit(main(flags, Environment.current(), ["fetcher", *sys.argv[1:]]))
 
 
-@app.command()
+@app.command(cls=QuickCommand)
 def demo(
     *,
     serve: Annotated[

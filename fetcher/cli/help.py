@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from typer.core import TyperCommand
+from fetcher.cli.quick import QuickCommand
 
 EXAMPLES = """\
   fetcher get urls.txt --concurrency 50
@@ -19,7 +19,7 @@ environment: FETCHER_CONCURRENCY=20. Exit: 0 all ok, 1 some failed, 2 usage,
 """
 
 
-class PanelCommand(TyperCommand):
+class PanelCommand(QuickCommand):
     """A command whose options stand below the name of their ``rich_help_panel``, in plain text.
 
     Typer's own panels need Rich's markup, which takes a third of a second to import.

@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import Sequence
 
 from fetcher.atomic import AtomicFile
-from fetcher.errors import LocalError
+from fetcher.errors import ErrorKind, FetchError, LocalError
 from fetcher.events import Settled
 from fetcher.model import Record
 from fetcher.text import printable
+from fetcher.urls import parse
 
 
 class FailedList:
-    """Writes each failed line below a comment that says where it stood and why it failed."""
+    """Writes each failed line below a comment that says where it stood and why it failed.
+
+    A line that would be read back as another one is a comment too: one with a newline in it, one whose bytes were no
+    text and stand escaped, and the complaint of a list that could not be read to its end.
+    """
 
     def __init__(self, file: AtomicFile) -> None:
         self._file = file
@@ -29,4 +34,14 @@ class FailedList:
 
 def _entry(record: Record) -> str:
     kind = record.error.kind if record.error is not None else ""
-    return f"# {kind} ({printable(record.source)}:{record.line})\n{record.url}\n"
+    line = record.url if _reads_back(record, kind) else f"# {printable(record.url)}"
+    return f"# {kind} ({printable(record.source)}:{record.line})\n{line}\n"
+
+
+def _reads_back(record: Record, kind: str) -> bool:
+    if kind == ErrorKind.BAD_RECORD or "\n" in record.url:
+        return False
+    try:
+        return parse(record.url).host == record.host
+    except FetchError:
+        return True

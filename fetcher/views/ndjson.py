@@ -5,19 +5,21 @@ import os
 import select
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from fetcher.errors import LocalError
 from fetcher.events import Settled
 
-#: A pipe that takes anything takes this many bytes without blocking (POSIX: PIPE_BUF).
+#: A pipe that takes anything takes this many bytes at once and in one piece (POSIX: PIPE_BUF).
 _PIECE: Final = select.PIPE_BUF
 
 
 class NdjsonWriter:
     """Writes each record's line to ``descriptor``, waiting for its reader without holding a thread or the loop.
 
-    The descriptor stays in blocking mode: that mode belongs to every process that shares it.
+    The descriptor keeps its blocking mode, which belongs to every process that shares it. Lines up to PIPE_BUF bytes
+    enter a pipe whole, so that its reader never meets a torn one, however the run ends.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -27,18 +29,26 @@ class NdjsonWriter:
 
     async def write(self, batch: Sequence[Settled]) -> None:
         """Write the lines whole; raises BrokenPipeError if nobody reads, LocalError if they cannot be written."""
-        left = memoryview(b"".join(settled.line for settled in batch))
+        block = b"".join(settled.line for settled in batch)
         try:
-            while left:
-                if self._waits:
-                    await self._ready()
-                    left = left[os.write(self._descriptor, left[:_PIECE]) :]
-                else:
-                    left = left[await asyncio.to_thread(os.write, self._descriptor, left) :]
+            await (self._write_when_ready(block) if self._waits else self._write_on_thread(block))
         except BrokenPipeError:
             raise
         except OSError as error:
             raise LocalError(f"standard output: {(error.strerror or 'cannot be written').lower()}") from error
+
+    async def _write_when_ready(self, block: bytes) -> None:
+        start = 0
+        while start < len(block):
+            await self._ready()
+            end = block.rfind(b"\n", start, start + _PIECE) + 1 or start + _PIECE
+            with suppress(BlockingIOError):  # another process that shares the descriptor was faster
+                start += os.write(self._descriptor, block[start:end])
+
+    async def _write_on_thread(self, block: bytes) -> None:
+        left = memoryview(block)
+        while left:
+            left = left[await asyncio.to_thread(os.write, self._descriptor, left) :]
 
     async def _ready(self) -> None:
         """Wait until the reader has made room."""
