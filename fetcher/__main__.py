@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-from contextlib import suppress
 
 
 def main() -> None:
@@ -15,8 +14,12 @@ def main() -> None:
     from fetcher.cli.outcome import outcome  # noqa: PLC0415
 
     status = outcome()
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Nobody takes it any more; Python would try again at exit, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
 
 
@@ -27,6 +30,9 @@ def _hold_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    # Standard input stays closed to Python: a list that should come from there must not pass for an empty one.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
-"""L2: a file that is replaced as a whole or not at all."""
+"""L2: effects that happen as a whole or not at all: the replacement of a file, and work that a cancellation would cut."""
 
+import asyncio
 import os
 import stat
+from collections.abc import Awaitable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
-from fetcher.errors import UsageError
+from fetcher.errors import LocalError, UsageError
+
+_T = TypeVar("_T")
 
 
 class AtomicFile:
     """A context manager that writes beside ``path`` and takes its place at the end, unless an error ends it.
 
     What is no regular file, such as a pipe or a device, is written in place.
-    Raises UsageError on entering if it cannot be written.
+    Raises UsageError on entering if it cannot be written, LocalError if writing or the last step fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,24 +31,58 @@ class AtomicFile:
                 self._file = self._path.open("wb", buffering=0)
             else:
                 self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-                self._file = self._temporary.open("wb")
+                self._temporary.unlink(missing_ok=True)  # of a run that was killed, or a trap
+                self._file = self._temporary.open("xb")
         except OSError as error:
             raise UsageError(f"cannot write {self._path}: {error.strerror}") from error
         return self
 
     def write(self, text: bytes) -> None:
-        """Add to the new content; raises OSError."""
+        """Add to the new content."""
         if self._file is None:
             raise ValueError("the file is not open")
-        self._file.write(text)
+        try:
+            self._file.write(text)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
-        if self._temporary is not None:
+        try:
+            self._finish(keep=kind is None)
+        except OSError as failure:
             if kind is None:
+                raise self._failure(failure) from failure
+
+    def _finish(self, *, keep: bool) -> None:
+        try:
+            if self._file is not None:
+                self._file.close()
+            if self._temporary is not None and keep:
                 self._temporary.replace(self._path)
-            else:
+        finally:
+            if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
+
+    def _failure(self, error: OSError) -> LocalError:
+        return LocalError(f"cannot write {self._path}: {(error.strerror or 'disk error').lower()}")
+
+
+async def whole(work: Awaitable[_T]) -> _T:
+    """Await ``work`` to its end; a cancellation meanwhile goes on only after that, and its result is dropped.
+
+    A thread cannot be stopped. Without this it would go on behind the back of whoever tidies up after it.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # or asyncio complains that nobody looked
+    raise cancelled

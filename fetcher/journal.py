@@ -16,7 +16,8 @@ from typing import Final, Self, TypeVar
 
 import orjson
 
-from fetcher.errors import BusyError, FetchError, LocalError, UsageError
+from fetcher.atomic import whole
+from fetcher.errors import BusyError, FetchError, LocalError
 from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Outcome, Record, from_line
@@ -26,6 +27,9 @@ STATE: Final = ".fetcher"
 
 #: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
 _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
+
+#: Bytes read for one line at first; most lines are shorter.
+_READ: Final = 4_096
 
 _T = TypeVar("_T")
 #: Told of each stored body: its path, its request's key and its SHA-256.
@@ -64,12 +68,12 @@ class Journal:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._run(self._open)
+            await whole(self._run(self._open))
         except OSError as error:
             self._close()
             where = error.filename or self._directory
             raise LocalError(f"cannot use {where}: {(error.strerror or str(error)).lower()}") from error
-        except UsageError:
+        except BaseException:
             self._close()
             raise
         return self
@@ -83,13 +87,13 @@ class Journal:
         if not kept:
             return
         try:
-            await self._run(self._append, b"".join(settled.line for settled in kept))
+            offset = await self._run(self._append, b"".join(settled.line for settled in kept))
         except OSError as error:
             raise LocalError(f"{(error.strerror or 'disk error').lower()}: {self.path}") from error
         for settled in kept:
             if settled.record.ok and settled.key is not None:
-                self._offsets.set(hash64(settled.key), self._end)
-            self._end += len(settled.line)
+                self._offsets.set(hash64(settled.key), offset)
+            offset += len(settled.line)
 
     def knows(self, key: str) -> bool:
         """Tell whether a body for this request key was stored at some time; :meth:`find` tells if it still is."""
@@ -97,7 +101,9 @@ class Journal:
 
     async def find(self, keys: Sequence[str]) -> list[Record | None]:
         """Return for each request key the record of its stored body, None if there is none or the file is not there."""
-        return await self._run(self._find, keys)
+        # The table changes on the event loop, so it is read there too.
+        places = [(key, self._offsets.get(hash64(key))) for key in keys]
+        return await self._run(self._find, places)
 
     async def _run(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
@@ -147,43 +153,46 @@ class Journal:
             values = orjson.loads(line)
             if values["ok"]:
                 key = parse(values["url"]).key
-                self._offsets.set(hash64(key), self._end)
                 if values["path"] is not None:
                     self._remember(values["path"], key, values["sha256"])
+                self._offsets.set(hash64(key), self._end)
         except (ValueError, KeyError, TypeError, FetchError):
             return False
         return True
 
-    def _append(self, block: bytes) -> None:
+    def _append(self, block: bytes) -> int:
+        """Return where the block begins."""
+        start = self._end
         left = memoryview(block)
         try:
             while left:
                 left = left[os.write(self._file, left) :]
         except OSError:
-            os.ftruncate(self._file, self._end)
+            os.ftruncate(self._file, start)
             raise
+        self._end += len(block)
+        return start
 
-    def _find(self, keys: Sequence[str]) -> list[Record | None]:
-        return [self._read(key) for key in keys]
+    def _find(self, places: Sequence[tuple[str, int | None]]) -> list[Record | None]:
+        return [None if offset is None else self._read(key, offset) for key, offset in places]
 
-    def _read(self, key: str) -> Record | None:
-        offset = self._offsets.get(hash64(key))
-        if offset is None:
+    def _read(self, key: str, offset: int) -> Record | None:
+        try:
+            record = from_line(self._line(offset))
+            found = parse(record.url).key == key and self._is_there(record)
+        except (OSError, ValueError, TypeError, FetchError):
             return None
-        with open(self._file, "rb", closefd=False) as lines:
-            lines.seek(offset)
-            try:
-                record = from_line(lines.readline())
-                same = parse(record.url).key == key
-            except (ValueError, FetchError):
-                return None
-        return record if same and self._is_there(record) else None
+        return record if found else None
+
+    def _line(self, offset: int) -> bytes:
+        """Return the line that begins there, without moving the file's position, which other threads share."""
+        line = b""
+        while not line.endswith(b"\n") and (more := os.pread(self._file, _READ, offset + len(line))):
+            line += more[: more.find(b"\n") + 1 or None]
+        return line
 
     def _is_there(self, record: Record) -> bool:
         if record.path is None:
             return record.bytes == 0
-        try:
-            found = (self._directory / record.path).lstat()
-        except OSError:
-            return False
+        found = (self._directory / record.path).lstat()
         return stat.S_ISREG(found.st_mode) and found.st_size == record.bytes

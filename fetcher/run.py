@@ -261,7 +261,7 @@ class Run:
         )
 
     async def _settle(self, record: Record, key: str | None) -> None:
-        """Count a record and those of the rows that waited for it, then hand them to the writers: all or, cancelled, all."""
+        """Count a record and those of the rows that waited for it, and hand them to the writers, in one step."""
         settled = [Settled(record, to_line(record), key)]
         if key is not None:
             coming = self._coming.get(key)
@@ -277,8 +277,12 @@ class Run:
         await self._recorder.put(*settled)
 
     def _repetition(self, repeated: Repeated, earlier: Record | None) -> Record:
-        known = earlier if self._parts.memory is not None else None
-        return carried(repeated.request, known, Outcome.DUPLICATE, repeated.of)
+        request = repeated.request
+        if self._parts.memory is None:
+            earlier = None
+        elif earlier is None and self._options.dry_run:
+            earlier = planned(request, self._parts.preview(request))
+        return carried(request, earlier, Outcome.DUPLICATE, repeated.of)
 
     def _written(self, batch: Sequence[Settled]) -> None:
         """From here on the journal knows these."""
@@ -304,10 +308,12 @@ class Run:
         """Let tasks go on for so many seconds, or until the run is aborted, and end them."""
         finishing = asyncio.gather(*tasks, return_exceptions=True)
         aborted = asyncio.create_task(self._abort.wait())
-        await asyncio.wait((finishing, aborted), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for task in (*tasks, aborted):
-            task.cancel()
-        await finishing
+        try:
+            await asyncio.wait((finishing, aborted), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, aborted):
+                task.cancel()
+        await asyncio.gather(finishing, aborted, return_exceptions=True)
 
     async def _count(self, sources: Sequence[Source], *, after: float = 0.0) -> None:
         """Find out how many rows there are in all, if the sources can tell."""

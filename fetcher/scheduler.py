@@ -7,22 +7,26 @@ A request is in one of three places. It never sleeps in a task and never holds a
        |                     | its time has come                               |
        +-- add(not_before) --> delayed <---------- a retry is added again -----+
 
-Hosts take turns (round robin), each host's requests keep their order; those whose time has come go first. A host leaves the ring while it has nothing
-queued, runs as many requests as it may, or waits for its rate; a list sorted by host runs like a shuffled one as far
-as the look-ahead reaches.
+Hosts take turns (round robin), each host's requests keep their order; those whose time has come go first. A host
+leaves the ring while it has nothing queued, runs as many requests as it may, or waits for its rate; a list sorted by
+host runs like a shuffled one as far as the look-ahead reaches.
 """
 
 from collections import deque
 from heapq import heappop, heappush
+from math import inf
 
 from fetcher.limits import TokenBucket
 from fetcher.model import Request
 
 
 class _Host:
-    """One host: its queue (the first ``due`` had to wait), how many run, its rate, and if it is in the ring or held."""
+    """One host: its queue, of which the first ``due`` had to wait, how many run, and if it is in the ring or held.
 
-    __slots__ = ("bucket", "due", "listed", "queue", "running")
+    Its ``bucket`` has all its tokens at ``full``; from then on a new one would do as well.
+    """
+
+    __slots__ = ("bucket", "due", "full", "listed", "queue", "running")
 
     def __init__(self, rate: float | None) -> None:
         self.queue: deque[Request] = deque()
@@ -30,6 +34,11 @@ class _Host:
         self.running = 0
         self.listed = False
         self.bucket = TokenBucket(rate) if rate is not None else None
+        self.full = -inf
+
+    @property
+    def idle(self) -> bool:
+        return not self.queue and not self.running
 
 
 class Scheduler:
@@ -43,10 +52,12 @@ class Scheduler:
     ) -> None:
         self._per_host = per_host
         self._host_rate = host_rate
+        self._refill = 0.0 if host_rate is None else 1 / host_rate
         self._bucket = TokenBucket(rate) if rate is not None else None
         self._hosts: dict[str, _Host] = {}
         self._ring: deque[str] = deque()
         self._held: list[tuple[float, str]] = []
+        self._idle: list[tuple[float, str]] = []
         self._delayed: list[tuple[float, int, Request]] = []
         self._sequence = 0
         self._count = 0
@@ -99,7 +110,9 @@ class Scheduler:
         host = self._hosts[request.host]
         host.running -= 1
         self._list(request.host, host)
-        self._forget(request.host, host, now)
+        if host.idle:
+            heappush(self._idle, (host.full, request.host))
+            self._forget(now)
 
     def drain(self) -> int:
         """Forget everything that waits, and return how many requests that were."""
@@ -135,6 +148,7 @@ class Scheduler:
         for bucket in (self._bucket, host.bucket):
             if bucket is not None:
                 bucket.take(now)
+        host.full = max(host.full, now) + self._refill
         self._list(name, host)
         return request
 
@@ -151,14 +165,12 @@ class Scheduler:
             host = self._hosts[name]
             host.listed = False
             self._list(name, host)
-            self._forget(name, host, now)
+        self._forget(now)
 
-    def _forget(self, name: str, host: _Host, now: float) -> None:
-        """Drop a host that has nothing left, but not before its rate allows the next request."""
-        if host.queue or host.running or host.listed:
-            return
-        if host.bucket is None or (ready := host.bucket.ready_at(now)) <= now:
-            del self._hosts[name]
-        else:
-            host.listed = True
-            heappush(self._held, (ready, name))
+    def _forget(self, now: float) -> None:
+        """Drop hosts that have nothing left, but not before their buckets are full again."""
+        while self._idle and self._idle[0][0] <= now:
+            name = heappop(self._idle)[1]
+            host = self._hosts.get(name)
+            if host is not None and host.idle and host.full <= now:
+                del self._hosts[name]

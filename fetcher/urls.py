@@ -27,7 +27,7 @@ _CLEAN: Final = re.compile(
 )
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 #: User and password of any URL in a text; at its start even if the scheme is missing or mistyped.
-_USERINFO: Final = re.compile(r"(:/+|^//|^(?=[^/?#@]*:))[^/?#]*@")
+_USERINFO: Final = re.compile(r"(:/+|^//|^(?=[^/?#]*:))[^/?#]*@")
 _MAX_NAME: Final = 253
 
 

@@ -63,6 +63,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             for notice in journal.notices:
                 ears.observe(Notice(notice))
             sink = FilesSink(directory, journal.partial, naming, disk)
+        named = options.output.save and not template.needs_body
         transport = SessionTransport(options.timeouts, options.tls, Proxies(options.proxy), ears.clock)
         await stack.enter_async_context(transport)
         parts = Parts(
@@ -72,7 +73,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             clock=ears.clock,
             counters=ears.counters,
             observe=ears.observe,
-            preview=lambda request: None if template.needs_body else naming.claim(request, None, None),
+            preview=lambda request: naming.claim(request, None, None) if named else None,
         )
         yield Run(options, parts)
 

@@ -47,7 +47,7 @@ def options(
 ) -> None:
     """Take what holds for all commands."""
     if version:
-        print(f"fetcher {__version__}")
+        print(f"fetcher {__version__}", flush=True)
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
@@ -72,14 +72,15 @@ def get(flags: Flags) -> None:
 def demo(
     *,
     serve: Annotated[
-        int | None,
+        str | None,
         typer.Option(metavar="PORT", help="Only serve the site, on this port of 127.0.0.1.", show_default=False),
     ] = None,
     output_dir: Annotated[str, typer.Option("-o", "--output-dir", metavar="DIR", help="Where files go.")] = "fetched",
 ) -> None:
     """Fetch about 300 URLs, good and bad, from a site built in, and show what came of them."""
+    from fetcher.cli import params
     from fetcher.cli.demo import main, serve_only
 
     if serve is not None:
-        raise typer.Exit(serve_only(serve))
+        raise typer.Exit(serve_only(params.whole("--serve", serve)))
     raise typer.Exit(main(output_dir, Environment.current()))

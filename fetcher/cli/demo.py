@@ -52,7 +52,7 @@ def main(output_dir: str, environment: Environment) -> ExitStatus:
         print(printable(line), file=environment.stderr)
     count = summary.lines - len(judge.surprises)
     print(f"\n{count} of {summary.lines} did what they were made to do; {judge.meant_to_fail} were meant to fail.")
-    print(_NEXT.format(directory=output_dir))
+    print(_NEXT.format(directory=printable(output_dir)), flush=True)
     return ExitStatus.SOME_FAILED if judge.surprises else ExitStatus.OK
 
 

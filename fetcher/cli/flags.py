@@ -1,5 +1,6 @@
 """L4: the parameters of ``fetcher get`` as they are typed: text, not yet understood."""
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,13 +20,18 @@ def _option(panel: str, help_text: str, *names: str, metavar: str | None = None,
     )
 
 
+def _or_environment(given: list[str] | None) -> list[str] | None:
+    """Typer splits a variable at every blank, of which header fields have some; here a line is a field."""
+    return given or os.environ.get("FETCHER_HEADER", "").splitlines() or None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """One field per parameter; the annotations are what ``--help`` shows."""
 
     sources: Annotated[
         list[str] | None,
-        Argument(metavar="SOURCE...", show_default=False, help="list file, - for standard input, or URL"),
+        Argument(metavar="SOURCE", show_default=False, help="list file, - for standard input, or URL"),
     ] = None
 
     output_dir: Annotated[
@@ -73,6 +79,7 @@ class Flags:
             help="send a header field to the URL's own origin; @FILE reads them, out of sight of ps",
             rich_help_panel=REQUEST,
             show_default=False,
+            callback=_or_environment,
         ),
     ] = None
     user_agent: Annotated[str | None, _option(REQUEST, "instead of fetcher/VERSION", "--user-agent", metavar="S")] = (
@@ -115,5 +122,5 @@ class Flags:
 
     dry_run: Annotated[
         bool,
-        _option(RUN, "send nothing; print what would be fetched, and where to", "-n", "--dry-run", show_default=False),
+        _option(RUN, "send nothing; print what would be fetched where", "-n", "--dry-run", show_default=False),
     ] = False

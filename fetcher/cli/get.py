@@ -15,6 +15,7 @@ from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
 from fetcher.cli.show import Show
 from fetcher.cli.signals import handled
+from fetcher.errors import UsageError
 from fetcher.model import Stop, Summary
 from fetcher.naming import Template
 from fetcher.options import Existing, Limits, Options, Output, Retries, Timeouts, Tls
@@ -33,6 +34,8 @@ def options_of(flags: Flags) -> Options:
     """Return what was typed as options; raises UsageError for what cannot be meant."""
     Template.parse(flags.name)
     params.choice("--progress", flags.progress, ("auto", "live", "lines", "off"))
+    if flags.failed is not None and flags.failed == flags.summary:
+        raise UsageError("--failed and --summary need a file each")
     return Options(
         limits=Limits(
             concurrency=params.whole("--concurrency", flags.concurrency),
@@ -51,9 +54,9 @@ def options_of(flags: Flags) -> Options:
             count=params.whole("--retries", flags.retries),
             max_wait=params.duration("--max-retry-wait", flags.max_retry_wait),
         ),
-        tls=Tls(ca_file=_if_given(params.readable, "--ca-file", flags.ca_file), verify=not flags.insecure),
+        tls=Tls(ca_file=_if_given(params.certificates, "--ca-file", flags.ca_file), verify=not flags.insecure),
         output=Output(
-            directory=Path(flags.output_dir),
+            directory=params.directory("--output-dir", flags.output_dir),
             name=flags.name,
             existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
             save=not flags.no_save,
@@ -101,14 +104,18 @@ async def fetch(options: Options, found: Sequence["Source"], writers: Sequence["
     from fetcher.wiring import Ears, opened
 
     ears = Ears(counters=show.counters, observe=show.observe, writers=writers, clock=show.clock)
-    async with show, opened(options, ears) as run:
+    async with opened(options, ears) as run:
 
         def stop(reason: Stop) -> None:
+            first = show.counters.stopping is None
             run.stop(reason)
-            show.stopping()
+            if first:
+                show.stopping()
 
+        # The screen goes first: a signal that is not handled ends the process where it stands.
         with handled(stop, show.report):
-            return await run(found, count=show.counts)
+            async with show:
+                return await run(found, count=show.counts)
 
 
 def summary_json(summary: Summary, status: ExitStatus) -> bytes:

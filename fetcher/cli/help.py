@@ -13,8 +13,8 @@ EXAMPLES = """\
 
 FOOTER = """\
 Names: {host} {path} {dir} {stem} {ext} {query} {n:06} {line} {sha256} {urlhash}
-{date}. Sizes take k M G or Ki Mi Gi, times s m h. Every option can come from the
-environment: FETCHER_CONCURRENCY=20. Exit: 0 all ok, 1 some failed, 2 usage,
+{date}. Sizes take k M G or Ki Mi Gi, times ms s m h. Every option can come from
+the environment: FETCHER_CONCURRENCY=20. Exit: 0 all ok, 1 some failed, 2 usage,
 3 disk, 4 DIR in use, 130 Ctrl-C.
 """
 

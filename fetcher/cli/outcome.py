@@ -1,10 +1,11 @@
 """L4: every ending of the command as an exit status and at most one line."""
 
-import os
 import sys
 import traceback
+from contextlib import suppress
 
-from typer.exceptions import Abort, Exit, TyperException
+from typer import BadParameter
+from typer.exceptions import Abort, TyperException
 
 from fetcher.cli.app import app
 from fetcher.errors import BusyError, LocalError, UsageError
@@ -16,13 +17,10 @@ def outcome() -> int:  # noqa: PLR0911  one table
     """Carry out the command line of this process and return the exit status; only a bug shows a traceback."""
     try:
         return app(standalone_mode=False, prog_name="fetcher") or ExitStatus.OK
-    except Exit as ending:
-        return ending.exit_code
     except Abort:
         return ExitStatus.INTERRUPTED
     except TyperException as error:
-        show = getattr(error, "show", None)
-        show() if show is not None else _say(str(error))
+        _say(_usage(error))
         return ExitStatus.USAGE
     except BusyError as error:
         _say(str(error))
@@ -33,15 +31,31 @@ def outcome() -> int:  # noqa: PLR0911  one table
     except LocalError as error:
         _say(error.message)
         return ExitStatus.LOCAL
-    except BrokenPipeError:
-        # A help page that nobody reads on; nothing may be flushed into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return ExitStatus.PIPE
+    except SystemExit as ending:
+        # Typer makes 1 of a reader that went away, which here means that some URLs failed.
+        if isinstance(ending.__context__, BrokenPipeError):
+            return ExitStatus.PIPE
+        raise
+    except OSError as error:
+        _say((error.strerror or str(error)).lower())
+        return ExitStatus.LOCAL
     except Exception:  # noqa: BLE001  the last resort: the documented status of a bug, and all that helps to mend it
         traceback.print_exc()
         _say("a bug; please report the lines above")
         return ExitStatus.BUG
 
 
+def _usage(error: TyperException) -> str:
+    """Return in one line what was wrong with the command line, and where help is."""
+    if isinstance(error, BadParameter):
+        # Only an option without a value gets here, from the environment: all others are text until `params` reads it.
+        return f"{getattr(error.param, 'envvar', None)}: write 1 or 0"
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "fetcher"
+    return f"{message[:1].lower()}{message[1:]}  ({command} --help tells more)"
+
+
 def _say(message: str) -> None:
-    print(f"fetcher: {printable(message)}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"fetcher: {printable(message)}", file=sys.stderr)

@@ -3,18 +3,20 @@
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-from fetcher.errors import UsageError
+from fetcher.errors import FetchError, UsageError
 from fetcher.model import Headers
+from fetcher.urls import parse
 
-_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|)")
-_RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:/\s*([smh]))?")
+#: Digits enough for every purpose, and few enough for a float.
+_NUMBER: Final = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
+_SIZE: Final = re.compile(_NUMBER + r"\s*([kKmMgGtT]?)(i?)[bB]?")
+_DURATION: Final = re.compile(_NUMBER + r"\s*(ms|s|m|h|)")
+_RATE: Final = re.compile(_NUMBER + r"\s*(?:/\s*([smh]))?")
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 #: Field names are tokens (RFC 9110 section 5.6.2); values are visible text, blanks and tabs (section 5.5).
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\U0010ffff]*")
+_FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]*")
 #: What the request itself decides.
 _OURS: Final = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "accept-encoding", "te", "upgrade"}
@@ -64,22 +66,34 @@ def proxy(option: str, text: str) -> str:
     """Return a proxy's URL; raises UsageError. An empty one means none, whatever the environment says."""
     url = text if "://" in text or not text else f"http://{text}"
     try:
-        parts = urlsplit(url)
-        fits = not url or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise UsageError(f"{option}: write a proxy such as http://proxy:3128")
+        if url:
+            from yarl import URL
+
+            parse(url)
+            URL(url)  # which is stricter about the user and password
+    except (FetchError, ValueError) as error:
+        raise UsageError(f"{option}: write a proxy such as http://proxy:3128") from error
     return url
 
 
-def readable(option: str, text: str) -> Path:
-    """Return the path of a file that can be read; raises UsageError."""
+def directory(option: str, text: str) -> Path:
+    """Return a directory's path; raises UsageError for an empty one: a variable that a script forgot to set."""
+    if not text:
+        raise UsageError(f'{option} "": write a directory such as fetched')
+    return Path(text)
+
+
+def certificates(option: str, text: str) -> Path:
+    """Return the path of a file of certificates; raises UsageError."""
+    import ssl
+
     try:
-        with open(text, "rb"):  # noqa: PTH123
-            return Path(text)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=text)
+    except ssl.SSLError as error:
+        raise UsageError(f"{option} {text}: write a file of certificates (PEM)") from error
     except OSError as error:
         raise UsageError(f"{option} {text}: {error.strerror}") from error
+    return Path(text)
 
 
 def field_value(option: str, text: str) -> str:
@@ -102,7 +116,7 @@ def headers(option: str, texts: list[str]) -> Headers:
 
 def _lines(option: str, path: str) -> list[tuple[int, str]]:
     try:
-        text = Path(path).read_text("utf-8")
+        text = Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UsageError(f"{option} @{path}: {reason}") from error

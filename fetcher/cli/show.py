@@ -1,22 +1,24 @@
 """L4: what a person sees of one run, on standard error."""
 
+import re
 import shlex
 from collections.abc import Sequence
-from typing import Self
+from contextlib import suppress
+from typing import Final, Self
 
 from fetcher.cli.env import Display, Environment
 from fetcher.cli.flags import Flags
 from fetcher.clock import SystemClock
-from fetcher.events import Counters, Event
-from fetcher.model import Summary
+from fetcher.events import Counters, Event, Notice
+from fetcher.model import Stop, Summary
 from fetcher.text import printable
 from fetcher.urls import redact
 from fetcher.views.log import listener
 from fetcher.views.progress import LineProgress, LiveProgress
 from fetcher.views.summary import SummaryContext, plain_line, summary_lines, summary_text
 
-#: What follows these options is a secret, unless it names a file.
-_SECRETS = ("-H", "--header")
+#: A header field is a secret. Short options without a value may stand in the same word.
+_HEADER: Final = re.compile(r"(-[knqv]*H|--header=|--header\Z)(.*)", re.DOTALL)
 
 
 class Show:
@@ -34,6 +36,7 @@ class Show:
         self._display = environment.display(flags)
         self._progress = self._make_progress()
         self._hear = listener(self._progress.print_line, verbose=flags.verbose)
+        self._notice = ""
         self.counts = self._display is not Display.OFF
 
     async def __aenter__(self) -> Self:
@@ -47,6 +50,8 @@ class Show:
 
     def observe(self, event: Event) -> None:
         """Show an event, if it is one to be shown."""
+        if isinstance(event, Notice):
+            self._notice = event.message
         if self._flags.quiet < 2:
             self._hear(event)
 
@@ -66,6 +71,8 @@ class Show:
     def end(self, summary: Summary) -> None:
         """Print the summary, as loudly as was asked for."""
         flags, environment = self._flags, self._environment
+        if flags.quiet >= 2 and summary.stop is Stop.DISK:
+            self._progress.print_line(f"fetcher: {self._notice}")
         if flags.quiet >= 2 or (flags.quiet and not summary.failed and summary.stop is None and summary.lines):
             return
         if not summary.lines and summary.stop is None:
@@ -77,6 +84,12 @@ class Show:
             resumes=not flags.no_save and not flags.dry_run and flags.existing == "skip",
             width=environment.width,
         )
+        # Nobody may be there to read it; how the run ended does not change by that.
+        with suppress(OSError):
+            self._print(summary, context)
+
+    def _print(self, summary: Summary, context: SummaryContext) -> None:
+        environment = self._environment
         if environment.stderr_is_terminal and not environment.dumb and not environment.no_color:
             from rich.console import Console
 
@@ -109,23 +122,24 @@ class Show:
 def again(typed: Sequence[str]) -> str:
     """Return a command line as it can be pasted into a shell, secrets blotted out."""
     words: list[str] = []
-    secret = False
+    field_follows = False
     for word in typed:
-        words.append(_blotted(word) if secret else _redacted(word))
-        secret = word in _SECRETS
+        header = None if field_follows else _HEADER.fullmatch(word)
+        if field_follows:
+            words.append(_blotted(word))
+        elif header and header[2]:
+            words.append(header[1] + _blotted(header[2]))
+        else:
+            words.append(_redacted(word))
+        field_follows = header is not None and not header[2]
     return printable(shlex.join(words))
 
 
 def _redacted(word: str) -> str:
     option, equals, value = word.partition("=")
-    if equals and option in _SECRETS:
-        return f"{option}={_blotted(value)}"
-    if word.startswith("-H") and len(word) > 2:
-        return "-H" + _blotted(word[2:])
-    if equals and option.startswith("--"):
-        return f"{option}={redact(value)}"
-    return redact(word)
+    return f"{option}={redact(value)}" if equals and option.startswith("--") else redact(word)
 
 
 def _blotted(field: str) -> str:
-    return field if field.startswith("@") else field.partition(":")[0] + ": ***"
+    name, colon, _ = field.partition(":")
+    return field if field.startswith("@") else f"{name}: ***" if colon else "***"

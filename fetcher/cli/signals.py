@@ -18,12 +18,18 @@ def handled(stop: Callable[[Stop], None], report: Callable[[], None]) -> Iterato
     A signal that was ignored when the command started stays ignored: ``nohup`` and a shell's ``&`` mean it.
     """
     loop = asyncio.get_running_loop()
+
+    def hear(number: int, _: object) -> None:
+        if number == signal.SIGUSR1:
+            loop.call_soon_threadsafe(report)
+        else:
+            loop.call_soon_threadsafe(stop, _STOPS[signal.Signals(number)])
+
     taken = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
-    for number in taken:
-        loop.add_signal_handler(number, stop, _STOPS[number])
-    loop.add_signal_handler(signal.SIGUSR1, report)
+    # Not the loop's own handlers: when those go, Ctrl-C is a KeyboardInterrupt for the rest of the process.
+    before = {number: signal.signal(number, hear) for number in (*taken, signal.SIGUSR1)}
     try:
         yield
     finally:
-        for number in (*taken, signal.SIGUSR1):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)

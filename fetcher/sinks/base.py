@@ -20,7 +20,10 @@ class Writer(Protocol):
         ...
 
     async def abort(self) -> None:
-        """Forget the body: nothing becomes visible. Safe to call at any point before commit has returned."""
+        """Forget the body: nothing becomes visible. Safe to call at any point before commit has returned.
+
+        After a commit that was cancelled, the body is visible whole or not at all.
+        """
         ...
 
 

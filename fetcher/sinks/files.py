@@ -2,14 +2,16 @@
 
 import asyncio
 import os
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiofiles
 
+from fetcher.atomic import whole
 from fetcher.errors import LocalError
 from fetcher.model import Head, Request, Stored
 from fetcher.naming import Names, Template
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A body is gathered in blocks of this many bytes; one that fits a single block costs one hop to the disk threads.
 BLOCK: Final = 1 << 20
+
+_T = TypeVar("_T")
 
 _TEMPORARY: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -66,7 +70,7 @@ class FilesSink:
 
 
 class _FileWriter:
-    """One body on its way to its file."""
+    """One body on its way to its file. A cancellation waits for the disk work under way, then :meth:`abort` tidies up."""
 
     def __init__(self, sink: FilesSink, request: Request, head: Head) -> None:
         self._sink = sink
@@ -84,26 +88,23 @@ class _FileWriter:
         self._waiting_size += len(chunk)
         self._size += len(chunk)
         if self._waiting_size >= BLOCK:
-            with _local_errors():
-                await self._flush()
+            await self._finished(self._flush())
 
     async def commit(self) -> Stored:
-        with _local_errors():
-            if self._file is None and not self._sink.naming.needs_body:
-                return await self._commit_small()
-            await self._flush()
-            await self._close()
-            digest = self._digest.hexdigest()
-            path = self._sink.naming.claim(self._request, self._head.content_type, digest)
-            await self._run(_rename, self._partial, self._sink.directory / path)
-            return Stored(path, self._size, digest)
+        small = self._file is None and not self._sink.naming.needs_body
+        return await self._finished(self._commit_small() if small else self._commit())
 
     async def abort(self) -> None:
         self._waiting.clear()
         if self._file is not None:
-            await self._close()
-            with suppress(OSError):
-                await self._run(os.unlink, self._partial)
+            await whole(self._discard(self._file))
+
+    async def _finished(self, work: Coroutine[Any, Any, _T]) -> _T:
+        try:
+            return await whole(work)
+        except OSError as error:
+            where = error.filename2 or error.filename or self._sink.directory
+            raise LocalError(f"{(error.strerror or 'disk error').lower()}: {where}") from error
 
     async def _commit_small(self) -> Stored:
         path = self._sink.naming.claim(self._request, self._head.content_type, None)
@@ -111,7 +112,16 @@ class _FileWriter:
         digest = await self._run(_store, body, self._partial, self._sink.directory / path)
         return Stored(path, self._size, digest)
 
-    async def _flush(self) -> None:
+    async def _commit(self) -> Stored:
+        file = await self._flush()
+        await file.close()
+        digest = self._digest.hexdigest()
+        path = self._sink.naming.claim(self._request, self._head.content_type, digest)
+        await self._run(_rename, self._partial, self._sink.directory / path)
+        return Stored(path, self._size, digest)
+
+    async def _flush(self) -> "AsyncFileIO":
+        """Write and hash, at the same time, what is waiting."""
         block = b"".join(self._waiting)
         self._waiting.clear()
         self._waiting_size = 0
@@ -121,39 +131,21 @@ class _FileWriter:
             )
         hashed = asyncio.get_running_loop().run_in_executor(self._sink.executor, self._digest.update, block)
         try:
-            await self._write_all(block)
+            left = memoryview(block)
+            while left:
+                left = left[await self._file.write(left) :]
         finally:
             await hashed
+        return self._file
 
-    async def _write_all(self, block: bytes) -> None:
-        assert self._file is not None  # noqa: S101
-        left = memoryview(block)
-        while left:
-            left = left[await self._file.write(left) :]
+    async def _discard(self, file: "AsyncFileIO") -> None:
+        with suppress(OSError):
+            await file.close()
+        with suppress(OSError):
+            await self._run(os.unlink, self._partial)
 
-    async def _close(self) -> None:
-        if self._file is not None:
-            await self._file.close()
-
-    async def _run(self, function: Any, *args: Any) -> Any:
+    async def _run(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._sink.executor, function, *args)
-
-
-class _local_errors:  # noqa: N801  reads as a statement
-    """Turns OSError into LocalError."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise local_error(error) from error
-
-
-def local_error(error: OSError) -> LocalError:
-    """Return the failure of this machine's disk in words: what failed, and where."""
-    where = f": {error.filename}" if error.filename else ""
-    return LocalError(f"{(error.strerror or 'disk error').lower()}{where}")
 
 
 def _open_temporary(path: str, flags: int) -> int:  # noqa: ARG001  the flags of "wb", which lack O_NOFOLLOW
@@ -162,8 +154,8 @@ def _open_temporary(path: str, flags: int) -> int:  # noqa: ARG001  the flags of
 
 def _store(body: bytes, partial: Path, final: Path) -> str:
     """Write, hash and rename a whole small body in one go; leaves nothing behind if it cannot."""
+    descriptor = os.open(partial, _TEMPORARY, 0o666)
     try:
-        descriptor = os.open(partial, _TEMPORARY, 0o666)
         try:
             left = memoryview(body)
             while left:

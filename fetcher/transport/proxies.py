@@ -3,6 +3,9 @@
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
+from fetcher.errors import ErrorKind, FetchError
+from fetcher.urls import redact
+
 
 class Proxies:
     """The proxy that was given, else the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``."""
@@ -12,13 +15,25 @@ class Proxies:
         self._environment = {} if given is not None else getproxies_environment()
 
     def find(self, url: str) -> str | None:
-        """Return the proxy's URL for a request to ``url``, None to go directly."""
-        if self._given is not None:
-            return self._given or None
+        """Return the proxy's URL for a request to ``url``, None to go directly.
+
+        A proxy without a scheme is an HTTP proxy. Raises FetchError of kind ``proxy`` for any other scheme than
+        http and https: going around it could tell what it is there to hide.
+        """
+        proxy = self._given if self._given is not None else self._by_environment(url)
+        if not proxy:
+            return None
+        scheme, found, _ = proxy.partition("://")
+        if not found:
+            return f"http://{proxy}"
+        if scheme.lower() not in ("http", "https"):
+            raise FetchError(ErrorKind.PROXY, f"proxy {redact(proxy)} is neither http:// nor https://")
+        return proxy
+
+    def _by_environment(self, url: str) -> str | None:
         if not self._environment:
             return None
         parts = urlsplit(url)
-        proxy = self._environment.get(parts.scheme) or self._environment.get("all")
-        if proxy is None or proxy_bypass_environment(parts.netloc, self._environment):
+        if proxy_bypass_environment(parts.netloc, self._environment):
             return None
-        return proxy if "://" in proxy else f"http://{proxy}"
+        return self._environment.get(parts.scheme) or self._environment.get("all")

@@ -1,6 +1,7 @@
 """L2: names to addresses, by the system's resolver, on threads that nothing has to wait for."""
 
 import asyncio
+import errno
 import socket
 import threading
 from contextlib import suppress
@@ -59,7 +60,10 @@ async def _on_daemon_thread(host: str, port: int, family: socket.AddressFamily) 
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_deliver, future, result)
 
-    threading.Thread(target=look_up, name=f"dns {host}", daemon=True).start()
+    try:
+        threading.Thread(target=look_up, name=f"dns {host}", daemon=True).start()
+    except RuntimeError as error:  # the system has no thread left
+        raise OSError(errno.EAGAIN, str(error)) from error
     return await future
 
 

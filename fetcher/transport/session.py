@@ -3,21 +3,24 @@
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientResponse
 from aiohttp.connector import AddrInfoType, Connection
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from fetcher.clock import Clock
-from fetcher.errors import ErrorKind, FetchError
+from fetcher.errors import ErrorKind, FetchError, UsageError
 from fetcher.model import Headers, Timings
 from fetcher.options import Timeouts, Tls
 from fetcher.redirects import location_text
 from fetcher.transport.base import Hop
-from fetcher.transport.failures import Exchanged, translate
+from fetcher.transport.failures import Exchanged, reason_of, translate
 from fetcher.transport.proxies import Proxies
 from fetcher.transport.resolver import SystemResolver
 from fetcher.transport.timeline import Timeline, begin, current_timeline
@@ -25,6 +28,24 @@ from fetcher.transport.timeline import Timeline, begin, current_timeline
 #: The longest header line in bytes and the most header fields that are taken; browsers take as much.
 _MAX_LINE: Final = 256 * 1024
 _MAX_FIELDS: Final = 4_000
+
+
+class _Protocol(ResponseHandler):
+    """Tells a body's reader too when the bytes stop making sense; aiohttp 3.14 leaves it waiting for ever."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        broken, body = self.exception(), self._payload
+        if broken is not None and body is not None and not body.is_eof():
+            body.set_exception(broken)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Makes connections that speak :class:`_Protocol`."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=0, resolver=SystemResolver(), socket_factory=_socket)
+        self._factory = partial(_Protocol, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
 
 
 class _Response(ClientResponse):
@@ -65,7 +86,10 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif tls.ca_file is not None:
-        context.load_verify_locations(cafile=tls.ca_file)
+        try:
+            context.load_verify_locations(cafile=tls.ca_file)
+        except OSError as error:
+            raise UsageError(f"no certificates in {tls.ca_file}: {reason_of(error)}") from error
     else:
         context.load_default_certs()
     return context
@@ -91,6 +115,7 @@ class SessionResponse:
         self.length = int(length) if length is not None else None
         self.ends_with_connection = not codings and length is None and self.status not in (204, 304)
         exchanged.length = self.length
+        exchanged.answered = True
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body's bytes as they arrive."""
@@ -99,8 +124,10 @@ class SessionResponse:
             while chunk := await content.readany():
                 self._exchanged.received += len(chunk)
                 yield chunk
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise translate(error, self._exchanged) from error
+        except (aiohttp.ClientError, HttpProcessingError, OSError, TimeoutError) as error:
+            # What broke the connection says more than what the body's reader is told of it.
+            cause = self._response.protocol.exception() or error
+            raise translate(cause, self._exchanged) from error
         # A reset while the body ends with the connection looks to the parser like the end.
         broken = self._response.protocol.exception() if self.ends_with_connection else None
         if isinstance(broken, OSError):
@@ -123,9 +150,9 @@ class _Exchange:
         transport = self._transport
         timeline = Timeline(transport.clock)
         begin(timeline)
-        url = URL(self._hop.url, encoded=True)
+        url = _verbatim(self._hop.url)
         proxy = transport.proxies.find(self._hop.url)
-        exchanged = Exchanged(url.host_subcomponent or "", url.port or 0, transport.timeouts, proxy)
+        exchanged = Exchanged(url.host_subcomponent or "", url.port or 0, transport.timeouts, proxy, timeline)
         secure = url.scheme == "https"
         try:
             response = await transport.session.get(
@@ -158,7 +185,7 @@ class SessionTransport:
 
     The session follows no redirect, keeps no cookie and decodes no body; those are decided above.
     An idle connection that the server has closed is replaced silently once (RFC 9112 section 9.3.1),
-    so a counted attempt may be two requests.
+    so a counted attempt may be two requests. Entering raises UsageError if there are no certificates in ``ca_file``.
     """
 
     def __init__(self, timeouts: Timeouts, tls: Tls, proxies: Proxies, clock: Clock) -> None:
@@ -183,12 +210,15 @@ class SessionTransport:
         return self._context
 
     async def __aenter__(self) -> Self:
+        if self._tls.ca_file is not None:
+            self.tls_context()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, resolver=SystemResolver(), socket_factory=_socket),
+            connector=_Connector(),
             response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(connect=self.timeouts.connect, sock_read=self.timeouts.read),
             auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_LINE,
             max_headers=_MAX_FIELDS,
@@ -202,6 +232,13 @@ class SessionTransport:
     def send(self, hop: Hop) -> _Exchange:
         """Send one GET."""
         return _Exchange(self, hop)
+
+
+def _verbatim(target: str) -> URL:
+    """Return a URL that aiohttp sends as it stands: all behind the authority is its path, since yarl drops an empty query."""
+    scheme, _, rest = target.partition("://")
+    authority, slash, path = rest.partition("/")
+    return URL.build(scheme=scheme, authority=authority, path=slash + path, encoded=True)
 
 
 def _header(name: bytes, value: bytes) -> tuple[str, str]:

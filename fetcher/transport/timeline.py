@@ -48,7 +48,7 @@ class Timeline:
         return Timings(
             blocked=round(max(0.0, blocked), 6),
             dns=dns,
-            connect=connect if self.connecting is not None else None,
+            connect=connect,
             tls=tls,
             send=0.0,
             wait=round(self.head - self.sent, 6),

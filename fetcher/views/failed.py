@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from fetcher.atomic import AtomicFile
-from fetcher.errors import ErrorKind, FetchError, LocalError
+from fetcher.errors import ErrorKind, FetchError
 from fetcher.events import Settled
 from fetcher.model import Record
 from fetcher.text import printable
@@ -24,12 +24,8 @@ class FailedList:
     async def write(self, batch: Sequence[Settled]) -> None:
         """Add the failed ones of a batch; raises LocalError."""
         text = "".join(_entry(settled.record) for settled in batch if not settled.record.ok)
-        if not text:
-            return
-        try:
+        if text:
             await asyncio.to_thread(self._file.write, text.encode())
-        except OSError as error:
-            raise LocalError(f"--failed: {(error.strerror or 'cannot be written').lower()}") from error
 
 
 def _entry(record: Record) -> str:

@@ -23,6 +23,8 @@ DELAY: Final = 0.3
 PERIOD: Final = 0.1
 SLOW_PERIOD: Final = 0.25
 COSTLY: Final = 0.005
+#: Seconds that the terminal gets to take the last of the output.
+LAST_MOMENT: Final = 0.5
 #: At most so many printed lines wait for the next frame.
 MAX_PENDING: Final = 100
 
@@ -41,9 +43,8 @@ class LiveProgress:
 
     Rich measures and styles the text, but the screen is placed here, not by ``rich.live.Live``: that one measures
     the standard streams instead of the one it writes to, takes its last frame for as high as it was when the terminal
-    has been made narrower since, and erases all before it writes, which flickers. Frames are overwritten in place, in
-    one write each, with wrapping off, so that a character which the terminal draws wider than expected costs no row.
-    A terminal that takes no output (Ctrl-S) stops the screen, never the run.
+    has been made narrower since, and erases all before it writes, which flickers. Frames are overwritten in place,
+    with wrapping off, so that a character which the terminal draws wider than expected costs no row.
     """
 
     def __init__(
@@ -52,12 +53,11 @@ class LiveProgress:
         from fetcher.views.screen import Screen  # noqa: PLC0415 - only a live screen pays for Rich
 
         self._clock = clock
-        self._stream = stream
+        self._terminal = _Terminal(stream)
         self._screen = Screen(counters, context)
         self._paint = painter(color=not no_color)
         self._pending: list[str] = []
         self._widths: list[int] = []
-        self._size = (0, 0)
         self._hidden = False
         self._ended = False
 
@@ -72,14 +72,16 @@ class LiveProgress:
             await _stop(self._task)
         finally:
             self._ended = True
-            self._write(self._replace([], self._measure()) + (_SHOW_CURSOR if self._hidden else ""))
-            self._hidden = False
+            self._terminal.write(self._replace([], self._terminal.size()) + (_SHOW_CURSOR if self._hidden else ""))
+            self._terminal.close()
 
     def print_line(self, text: str) -> None:
         """Print one line above the screen, escaped: with the next frame, or at once when there will be none."""
         self._pending.append(printable(text))
-        if len(self._pending) >= MAX_PENDING or self._ended:
-            self._write(self._replace([], self._measure()))
+        if self._ended or (len(self._pending) >= MAX_PENDING and self._terminal.takes_output()):
+            self._terminal.write(self._replace([], self._terminal.size()))
+        if self._ended:
+            self._terminal.close()
 
     async def _run(self) -> None:
         await self._clock.sleep(DELAY)
@@ -90,25 +92,24 @@ class LiveProgress:
             await self._clock.sleep(SLOW_PERIOD if cost > COSTLY else PERIOD)
 
     def _draw(self, now: float) -> None:
-        size = self._measure()
+        size = self._terminal.size()
         lines = self._screen.frame(now, size)
-        if True:
+        if self._terminal.takes_output():
             hide = "" if self._hidden else _HIDE_CURSOR
             self._hidden = True
-            self._write(hide + self._replace(lines, size))
+            self._terminal.write(hide + self._replace(lines, size))
 
     def _replace(self, lines: list[Line], size: tuple[int, int]) -> str:
         """Return what puts ``lines`` into the place of the last frame, below the lines that were to be printed."""
         width, height = size
         # A terminal that became narrower has wrapped the last frame.
-        rows = min(height, sum(max(1, -(-cells // width)) for cells in self._widths))
+        rows = min(height, sum(max(1, -(-taken // width)) for taken in self._widths))
         output = "\r" if rows else ""
         output += _UP.format(rows - 1) if rows > 1 else ""
-        if rows and (self._pending or len(lines) < rows or size != self._size):
+        if rows and (self._pending or len(lines) < rows):
             output += _ERASE_BELOW
         output += "".join(f"{line}\n" for line in self._pending)
         self._pending.clear()
-        self._size = size
         self._widths = [cells(plain(line)) for line in lines]
         if not lines:
             return output
@@ -118,21 +119,54 @@ class LiveProgress:
             painted.append(self._paint(line) + (_ERASE_RIGHT if taken < width else ""))
         return output + _NO_WRAP + "\n".join(painted) + _WRAP
 
-    def _write(self, output: str) -> None:
-        # A terminal that went away is told by SIGHUP; it is no reason to lose the run.
-        with suppress(OSError):
-            self._stream.write(output)
-            self._stream.flush()
 
-    def _measure(self) -> tuple[int, int]:
+class _Terminal:
+    """The terminal of a stream, written through an open file of our own: a stopped one (Ctrl-S) never stops the run.
+
+    What it does not take is kept and goes first the next time. An error is swallowed: a terminal that went away is
+    told by SIGHUP, and is no reason to lose the run.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._left = b""
+        self._descriptor = -1
+
+    def write(self, text: str) -> None:
+        """Write what the terminal takes now."""
+        self._left += text.encode(self._stream.encoding, "replace")
+        with suppress(OSError):
+            while self._left:
+                self._left = self._left[os.write(self._open(), self._left) :]
+
+    def takes_output(self) -> bool:
+        """Write what was left over, and tell whether there is room for more."""
+        self.write("")
+        return not self._left
+
+    def size(self) -> tuple[int, int]:
+        """Return columns and rows."""
         with suppress(OSError):
             columns, rows = os.get_terminal_size(self._stream.fileno())
             if columns and rows:
                 return columns, rows
         return 80, 24
 
-    def _takes_output(self) -> bool:
-        return bool(select.select([], [self._stream], [], 0)[1])
+    def close(self) -> None:
+        """Write what was left over, waiting a moment for a slow terminal, and give the file back."""
+        if not self.takes_output():
+            select.select([], [self._open()], [], LAST_MOMENT)
+            self.write("")
+        with suppress(OSError):
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _open(self) -> int:
+        """Return our descriptor: its own open file, so that not blocking is not forced on who else shares the other."""
+        if self._descriptor < 0:
+            name = os.ttyname(self._stream.fileno())
+            self._descriptor = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        return self._descriptor
 
 
 class LineProgress:

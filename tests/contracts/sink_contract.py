@@ -1,0 +1,123 @@
+"""What every place for bodies must keep; a test class per sink inherits it and gives ``place``."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pytest
+
+from fetcher.model import Head, Request, Stored
+from fetcher.sinks.base import Sink
+from tests.answers import body_of
+from tests.contracts.source_contract import open_descriptors
+
+#: Bytes; the suite of a sink that gathers blocks makes them 1,000 bytes long.
+SIZES = [0, 1, 999, 1_000, 3_007, 300_000]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A sink, what it shows the world (path to body), and the names of what it has hidden on its way there."""
+
+    sink: Sink
+    shown: Callable[[], Mapping[str, bytes]]
+    hidden: Callable[[], Iterable[str]]
+
+
+def request(url: str, index: int = 0) -> Request:
+    """Return a request for ``url``, as a list's line."""
+    return Request(index=index, url=url, target=url, host=url.split("/")[2], source="list", line=index + 1)
+
+
+def head(url: str) -> Head:
+    """Return the head of an ordinary response."""
+    return Head(status=200, url=url, content_type="text/plain")
+
+
+async def store(sink: Sink, url: str, pieces: Iterable[bytes]) -> Stored:
+    """Put a whole body into a sink, or abort as soon as anything goes wrong: what a fetch does."""
+    writer = await sink.open(request(url), head(url))
+    try:
+        for piece in pieces:
+            await writer.write(piece)
+        return await writer.commit()
+    except BaseException:
+        await writer.abort()
+        raise
+
+
+def cut(body: bytes, size: int) -> list[bytes]:
+    """Return ``body`` in pieces of ``size`` bytes."""
+    return [body[start : start + size] for start in range(0, len(body), size)]
+
+
+class SinkContract:
+    @pytest.fixture
+    def place(self) -> Place:
+        """Return an empty place."""
+        raise NotImplementedError
+
+    @staticmethod
+    def check(place: Place, stored: Stored, body: bytes) -> None:
+        """Assert that ``body`` is what is stored, and is shown where it says."""
+        assert (stored.bytes, stored.sha256) == (len(body), sha256(body).hexdigest())
+        if stored.path is not None:
+            assert place.shown()[stored.path] == body
+
+    @pytest.mark.parametrize("pieces", [7, 400, 1_000, 200_000])
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_bodies(self, place: Place, size: int, pieces: int) -> None:
+        """A body of any size, in pieces of any size, is kept whole, with its size and digest."""
+        body = body_of("/a", size)
+        self.check(place, await store(place.sink, "http://h/a", cut(body, max(pieces, size // 1_000))), body)
+        assert not [*place.hidden()]
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_nothing_shown_before_commit(self, place: Place, size: int) -> None:
+        """Nothing of a body is shown until all of it is."""
+        writer = await place.sink.open(request("http://h/a"), head("http://h/a"))
+        for piece in cut(body_of("/a", size), 1_000):
+            await writer.write(piece)
+            assert not place.shown()
+        await writer.commit()
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_abort(self, place: Place, size: int) -> None:
+        """An aborted body leaves nothing, whatever was written of it, and does not stand in the way of the next."""
+        before = open_descriptors()
+        for written in (0, size // 2, size):
+            writer = await place.sink.open(request("http://h/a"), head("http://h/a"))
+            for piece in cut(body_of("/a", written), 600):
+                await writer.write(piece)
+            await writer.abort()
+            assert not place.shown()
+            assert not [*place.hidden()]
+        assert open_descriptors() <= before
+        body = body_of("/b", size)
+        self.check(place, await store(place.sink, "http://h/a", cut(body, 600)), body)
+
+    async def test_many_at_once(self, place: Place) -> None:
+        """Bodies that arrive at the same time do not mix."""
+        bodies = {f"http://h/{n}": body_of(str(n), n * 100) for n in range(60)}
+        stored = await asyncio.gather(*(store(place.sink, url, cut(body, 300)) for url, body in bodies.items()))
+        for each, body in zip(stored, bodies.values(), strict=True):
+            self.check(place, each, body)
+        assert not [*place.hidden()]
+
+    @pytest.mark.parametrize("size", [10, 5_000])
+    async def test_cancel_anywhere(self, place: Place, size: int) -> None:
+        """A fetch cancelled at any step leaves the whole body or nothing, and nothing open."""
+        body = body_of("/a", size)
+        before = open_descriptors()
+        for steps in range(60):
+            url = f"http://h/{steps}"
+            task = asyncio.create_task(store(place.sink, url, cut(body, 500)))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task}, timeout=5)
+            assert task.done()
+            assert not [*place.hidden()]
+            assert set(place.shown().values()) <= {body}
+        assert open_descriptors() <= before

@@ -1,0 +1,335 @@
+"""What the documents say is true: tables agree with the code, commands and pieces of Python run, links lead somewhere."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+import pytest
+
+import fetcher
+from fetcher.cli.flags import Flags
+from fetcher.errors import ONCE, Error, ErrorKind, http_kind, is_transient
+from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
+from fetcher.naming import Template
+from fetcher.plan import Planner
+from fetcher.status import ExitStatus
+
+ROOT: Final = Path(__file__).parent.parent
+README: Final = ROOT / "README.md"
+DOCUMENTS: Final = (README, ROOT / "CHANGELOG.md", ROOT / ".github/CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: where its text begins, and its lines."""
+
+    path: Path
+    line: int
+    language: str
+    lines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The lines as one text."""
+        return "".join(f"{line}\n" for line in self.lines)
+
+
+def blocks(*languages: str) -> list[Block]:
+    """Return the blocks of these languages in all documents."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start(2)) + 1
+            found.append(Block(path, line, match[1], tuple(match[2].splitlines())))
+    return [block for block in found if block.language in languages]
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Yield where each shell command stands, and the command; variables that its block sets come with it."""
+    for block in blocks("sh", "console", "crontab"):
+        variables = ""
+        for number, line in enumerate(block.lines, block.line):
+            where = f"{block.path.name}:{number}"
+            if re.match(r"[A-Z]\w*=", line):
+                variables = f"{line}\n"
+            elif (cron := re.match(r"(?:[\d*]+ +){5}(.*)", line)) is not None:
+                yield where, cron[1].replace("/srv/", "srv/")
+            elif block.language == "console" and line.startswith("$ "):
+                yield where, line[2:]
+            elif block.language == "sh" and line and not line.startswith("#"):
+                yield where, variables + line
+
+
+def table(heading: str) -> list[list[str]]:
+    """Return the rows, without their head, of the first table below a heading of the README."""
+    section = README.read_text("utf-8").partition(f"\n## {heading}\n")[2]
+    rows = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert rows is not None, heading
+    return [re.split(r" (?<!\\)\| ", row.strip("| ")) for row in rows[0].splitlines()[2:]]
+
+
+def words(cell: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# --- tables
+
+
+def parameter(name: str) -> Any:
+    """Return what Typer is told about a field of Flags."""
+    return get_type_hints(Flags, include_extras=True)[name].__metadata__[0]
+
+
+def option_names(name: str) -> str:
+    """Return how help shows the option of a field: ``-o, --output-dir DIR``."""
+    option = parameter(name)
+    names = ", ".join((option.default, *option.param_decls))  # in Annotated, Typer's first argument is a name too
+    return f"{names} {option.metavar}" if option.metavar else names
+
+
+def test_options() -> None:
+    """The table has every option of ``get``, in the order of the help, with names, metavar and default of the code."""
+    options = [field for field in fields(Flags) if field.name != "sources"]
+    rows = table("Options")
+    assert [words(row[0])[0] for row in rows] == [option_names(field.name) for field in options]
+    for field, (option, default, _) in zip(options, rows, strict=True):
+        if field.default is None:
+            assert default != "off", option
+            assert not re.fullmatch("`[^`]*`", default), option
+        else:
+            assert default == (f"`{field.default}`" if field.default else "off"), option
+
+
+def test_every_option_can_come_from_the_environment() -> None:
+    """The README says so; header fields have their own way."""
+    names = {field.name: parameter(field.name).envvar for field in fields(Flags) if field.name != "sources"}
+    assert names.pop("header") is None
+    assert all(variable and variable.startswith("FETCHER_") for variable in names.values())
+
+
+def test_record_keys() -> None:
+    """The table has every key of the record, in its order."""
+    assert tuple(words(row[0])[0] for row in table("The record")) == RECORD_KEYS
+
+
+def test_record_example() -> None:
+    """The record in docs/record.md has all keys in order, those inside too; outcomes are those of the code."""
+    whole, error = (json.loads(block.text) for block in blocks("json"))
+    assert tuple(whole) == RECORD_KEYS
+    assert list(whole["timings"]) == [field.name for field in fields(Timings)]
+    assert list(error) == [field.name for field in fields(Error)]
+    rows = {words(row[0])[0]: row[2] for row in table("The record")}
+    assert set(words(rows["outcome"])) == set(Outcome)
+    assert words(rows["timings"]) == [" ".join(field.name for field in fields(Timings))]
+
+
+def test_error_kinds() -> None:
+    """The table has every kind, in the order of the code, and says which failures may pass."""
+    *rows, http = table("Error kinds")
+    assert [words(row[0])[0] for row in rows] == list(ErrorKind)
+    for row in rows:
+        kind = words(row[0])[0]
+        assert row[1] == ("yes, once" if kind in ONCE else "yes" if is_transient(kind) else "no"), kind
+    assert words(http[0]) == [http_kind(400), http_kind(599)]
+    assert http[1].split() == [str(status) for status in range(400, 600) if is_transient(http_kind(status))]
+
+
+def test_exit_statuses() -> None:
+    """The table has every exit status, in order."""
+    assert [int(row[0]) for row in table("Exit statuses")] == sorted(ExitStatus)
+
+
+def test_file_names() -> None:
+    """The examples are called what the table says."""
+    for url, path in (map("".join, map(words, row)) for row in table("File names")):
+        request = Planner().plan(Row("list", 1, url))
+        assert isinstance(request, Request)
+        assert Template.parse(Flags().name).name(request, None, None, "2026-01-01") == path
+
+
+# --- the README's first screen, links, targets
+
+
+def test_first_screen() -> None:
+    """Thirty lines say what it is, how it looks, how to try it, three uses, and why not something else."""
+    lines = README.read_text("utf-8").splitlines()[:31]
+    assert lines[:2] == [
+        "# fetcher",
+        "Give it a list of URLs; get every file, whole, and one JSON record per URL saying what happened.",
+    ]
+    assert [line.split("  ")[0] for line in lines if line.startswith("make ")] == ["make demo", "make test"]
+    uses = [line for line in lines if "fetcher get" in line and not line.startswith("again")]
+    assert [use[:2] for use in uses] == ["$ ", "$ ", "0 "]
+    assert any(line.startswith("## Why not") for line in lines)
+    assert [line[:1] for line in lines[-8:]] == ["|"] * 7 + [""]
+
+
+def test_links() -> None:
+    """A link to a file or a heading leads there."""
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text("utf-8")):
+            if "://" in target:
+                continue
+            file, _, anchor = target.partition("#")
+            linked = path.parent / file if file else path
+            assert linked.exists(), f"{path.name}: {target}"
+            headings = re.findall(r"^#+ (.*)", linked.read_text("utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert not anchor or anchor in slugs, f"{path.name}: {target}"
+
+
+def test_named_files_and_targets() -> None:
+    """Paths of the source and targets of make that a document names are there."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        for name in re.findall(r"`((?:fetcher|tests|docs|examples)/[\w./]+)`", text):
+            assert "NAME" in name or (ROOT / name).exists(), f"{path.name}: {name}"
+        made = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
+        assert made <= targets, path.name
+
+
+# --- what runs
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """The demo site as the README says to start it, on a free port; its host and port."""
+    command = [sys.executable, "-m", "fetcher", "demo", "--serve", "0"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            found = re.search(r"127\.0\.0\.1:\d+", process.stdout.readline())
+            assert found is not None
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """Return PATH, on which ``fetcher`` is that of this Python."""
+    shim = directory / "bin" / "fetcher"
+    if not shim.exists():
+        shim.parent.mkdir(parents=True, exist_ok=True)
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -X dev -W error -m fetcher "$@"\n')
+        shim.chmod(0o755)
+    return {"PATH": f"{shim.parent}:{os.environ['PATH']}"}
+
+
+def run(code: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run in ``directory``, without input, and return what came of it."""
+    return subprocess.run(
+        code,
+        cwd=directory,
+        env=environment(directory.parent),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def example(site: str, *without: str) -> str:
+    """Return the example list, for ``site``, without the lines that have one of these words."""
+    lines = (ROOT / "examples/urls.txt").read_text("utf-8").replace("127.0.0.1:8080", site).splitlines(keepends=True)
+    return "".join(line for line in lines if not any(word in line for word in without))
+
+
+@pytest.fixture(scope="module")
+def prepared(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as the documents expect it: lists, and an earlier run with all sorts of records."""
+    directory = tmp_path_factory.mktemp("prepared") / "here"
+    (directory / "srv").mkdir(parents=True)
+    (directory / "urls.txt").write_text(example(site, "/big/", "/late/") + "example.com/no-scheme\n")
+    # Without retries the flaky one fails, so that there is a failure that may pass.
+    ran = run(["fetcher", "get", "urls.txt", "--retries", "0", "--json"], directory)
+    assert ran.returncode == 1, ran.stderr
+    (directory / "run.ndjson").write_text(ran.stdout)
+    for name in ("urls.txt", "srv/urls.txt"):
+        (directory / name).write_text(example(site, "/big/", "/late/", "/flaky/"))
+    (directory / "failed.txt").write_text(f"# http.404 (urls.txt:32)\nhttp://{site}/status/404/001.html\n")
+    return directory
+
+
+@pytest.fixture
+def here(prepared: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test."""
+    return shutil.copytree(prepared, tmp_path / "here")
+
+
+COMMANDS: Final = [
+    pytest.param(command, id=where)
+    for where, command in commands()
+    if not command.startswith(("make ", "fetcher demo --serve"))
+]
+#: Lines of standard error that no documented command may cause.
+COMPLAINTS: Final = re.compile(r"^(fetcher|bash|jq|sha256sum|gzip)?: |^Usage|Traceback|Warning", re.MULTILINE)
+
+
+@pytest.mark.usefixtures("jq")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, here: Path, site: str) -> None:
+    """Each command of the documents runs without a complaint, and a recipe finds something."""
+    command = command.replace("127.0.0.1:8080", site).replace("127.0.0.1_8080", site.replace(":", "_"))
+    ran = run(["bash", "-u", "-c", command], here)
+    assert COMPLAINTS.search(ran.stderr) is None, ran.stderr
+    # The list has failures on purpose, which fetcher tells by 1, and so does the recipe for CI.
+    may_fail = re.search(r"jq -es|fetcher get [^|]*$", command) is not None
+    assert ran.returncode in ((0, 1) if may_fail else (0,)), ran.stderr
+    silent = re.search(r"jq -es|--quiet| -q( #|$)| > run", command) is not None
+    assert (ran.stdout == "") is silent
+
+
+def test_commands_are_found() -> None:
+    """The documents are read as they are meant: eighteen recipes, the uses of the first screen, and more."""
+    found = [command for _, command in commands()]
+    assert sum("$F" in command for command in found) == 18
+    assert sum("srv/mirror" in command for command in found) == 2
+    assert len(found) > 30
+
+
+@pytest.mark.usefixtures("jq")
+def test_first_run(site: str, tmp_path: Path) -> None:
+    """The summary and the failed URLs of the first screen are what a first run prints."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "urls.txt").write_text(example(site))
+    summary, uses = blocks("text")[0], blocks("console")[0]
+    command = next(line for line in uses.lines if "jq" in line)[2:]
+    ran = run(["bash", "-c", command], here)
+    assert sorted(ran.stdout.splitlines()) == sorted(
+        line.replace("127.0.0.1:8080", site) for line in uses.lines if line.startswith("http")
+    )
+    got = ran.stderr.splitlines()
+    assert [line.split(" in ")[0] for line in got[:1]] == [line.split(" in ")[0] for line in summary.lines[:1]]
+    assert got[1] == summary.lines[1]
+    assert [line.split()[0] for line in got[2:]] == [line.split()[0] for line in summary.lines[2:]]
+    assert got[4] == summary.lines[4]
+
+
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, id=f"{block.path.name}:{block.line}") for block in blocks("python")]
+)
+def test_python(block: Block, here: Path, site: str) -> None:
+    """Each piece of Python in the documents runs, prints something and leaves nothing unclosed."""
+    ran = run([sys.executable, "-X", "dev", "-W", "error", "-c", block.text.replace("127.0.0.1:8080", site)], here)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout
+
+
+def test_promised_names() -> None:
+    """All that the documents import is promised."""
+    for block in blocks("python"):
+        for names in re.findall(r"^from fetcher import (.*)", block.text, re.MULTILINE):
+            assert set(names.split(", ")) <= set(fetcher.__all__)

@@ -1,0 +1,335 @@
+"""Bodies as files, and bodies that are only counted."""
+
+import asyncio
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fetcher.errors import LocalError
+from fetcher.naming import Template
+from fetcher.sinks import files
+from fetcher.sinks.files import FilesSink, Naming
+from fetcher.sinks.null import NullSink
+from tests.contracts.sink_contract import Place, SinkContract, cut, head, request, store
+from tests.contracts.source_contract import open_descriptors
+
+SMALL = [b"small"]
+LARGE = [b"x" * 700] * 5
+FULL = Path("/dev/full")
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    """The disk's threads."""
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+class Directory:
+    """An output directory, looked at from outside."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.partial = root / ".fetcher" / "partial"
+        self.partial.mkdir(parents=True)
+
+    def shown(self) -> dict[str, bytes]:
+        """Return the files by path, without the tool's own."""
+        found = {path.relative_to(self.root): path for path in self.root.rglob("*") if path.is_file()}
+        return {str(name): path.read_bytes() for name, path in found.items() if name.parts[0] != ".fetcher"}
+
+    def hidden(self) -> list[str]:
+        """Return the names of bodies on their way."""
+        return [path.name for path in self.partial.iterdir()]
+
+    def partial_of(self, url: str) -> Path:
+        """Return where the body of ``url`` is put together."""
+        return self.partial / sha256(url.encode()).hexdigest()[:32]
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Directory:
+    """An empty output directory; bodies are gathered in blocks of 1,000 bytes."""
+    monkeypatch.setattr(files, "BLOCK", 1_000)
+    return Directory(tmp_path / "out")
+
+
+@pytest.fixture
+def sink(directory: Directory, executor: ThreadPoolExecutor) -> FilesSink:
+    """Files below the directory, called by host and path."""
+    return named(directory, executor, "{host}/{path}")
+
+
+def named(directory: Directory, executor: ThreadPoolExecutor, template: str) -> FilesSink:
+    """Return a sink whose files are called as ``template`` says."""
+    naming = Naming(Template.parse(template), "2026-11-21")
+    return FilesSink(directory.root, directory.partial, naming, executor)
+
+
+class TestFiles(SinkContract):
+    @pytest.fixture
+    def place(self, directory: Directory, sink: FilesSink) -> Place:
+        """Files named by their URLs."""
+        return Place(sink, directory.shown, directory.hidden)
+
+
+class TestFilesNamedByBody(SinkContract):
+    @pytest.fixture
+    def place(self, directory: Directory, executor: ThreadPoolExecutor) -> Place:
+        """Files named by their content."""
+        return Place(named(directory, executor, "{sha256}"), directory.shown, directory.hidden)
+
+
+class TestNull(SinkContract):
+    @pytest.fixture
+    def place(self) -> Place:
+        """Nowhere."""
+        return Place(NullSink(), dict, list)
+
+
+async def test_null_keeps_nothing() -> None:
+    """A body that is only counted has no path."""
+    assert (await store(NullSink(), "http://h/a", SMALL)).path is None
+
+
+async def test_hidden_while_it_grows(directory: Directory, sink: FilesSink) -> None:
+    """A large body grows in the state directory, and moves when it is whole."""
+    writer = await sink.open(request("http://h/a"), head("http://h/a"))
+    assert not directory.hidden()
+    await writer.write(b"x" * 2_000)
+    assert directory.partial_of("http://h/a").stat().st_size == 2_000
+    assert (await writer.commit()).path == "h/a.txt"
+    assert directory.shown() == {"h/a.txt": b"x" * 2_000}
+
+
+async def test_two_urls_with_one_name(directory: Directory, sink: FilesSink) -> None:
+    """Two URLs whose names would be the same, if only on some disks, get two files; one URL keeps its own."""
+    urls = ["http://h/a.txt", "http://h/A.TXT", "http://h/%61.txt", "http://h/a.txt"]
+    paths = [(await store(sink, url, [url.encode()])).path for url in urls]
+    assert paths[0] == paths[3] == "h/a.txt"
+    assert len({str(path).lower() for path in paths}) == 3
+    assert sorted(directory.shown().values()) == sorted(url.encode() for url in urls[:3])
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_names_from_the_body(directory: Directory, executor: ThreadPoolExecutor, pieces: list[bytes]) -> None:
+    """Where the digest makes the name, equal bodies share a file and others do not."""
+    sink = named(directory, executor, "{sha256}.bin")
+    first, same, other = [await store(sink, f"http://h/{n}", [*pieces, bad]) for n, bad in enumerate((b"", b"", b"!"))]
+    assert first == same != other
+    assert first.path == f"{first.sha256}.bin"
+    assert directory.shown().keys() == {first.path, other.path}
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_replacement(directory: Directory, sink: FilesSink, pieces: list[bytes]) -> None:
+    """An older file is replaced as a whole: who has it open keeps it."""
+    await store(sink, "http://h/a", [b"old"])
+    with (directory.root / "h/a.txt").open("rb") as reader:
+        await store(sink, "http://h/a", pieces)
+        assert reader.read() == b"old"
+    assert directory.shown() == {"h/a.txt": b"".join(pieces)}
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_symlink_at_the_name(directory: Directory, sink: FilesSink, tmp_path: Path, pieces: list[bytes]) -> None:
+    """A symbolic link under the final name is replaced; what it points to is left alone."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    (directory.root / "h").mkdir()
+    (directory.root / "h/a.txt").symlink_to(target)
+    await store(sink, "http://h/a", pieces)
+    assert target.read_bytes() == b"mine"
+    assert not (directory.root / "h/a.txt").is_symlink()
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_symlink_at_the_partial_name(
+    directory: Directory, sink: FilesSink, tmp_path: Path, pieces: list[bytes]
+) -> None:
+    """A symbolic link where a body is put together is neither followed nor removed."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"mine")
+    link = directory.partial_of("http://h/a")
+    link.symlink_to(target)
+    with pytest.raises(LocalError, match="symbolic link"):
+        await store(sink, "http://h/a", pieces)
+    assert target.read_bytes() == b"mine"
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_remains_of_a_crash(directory: Directory, sink: FilesSink, pieces: list[bytes]) -> None:
+    """What a killed run left of the same body does not show through."""
+    directory.partial_of("http://h/a").write_bytes(b"y" * 10_000)
+    await store(sink, "http://h/a", pieces)
+    assert directory.shown() == {"h/a.txt": b"".join(pieces)}
+    assert not directory.hidden()
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+async def test_umask(directory: Directory, sink: FilesSink, pieces: list[bytes], umask: int) -> None:
+    """Files get the permissions that the user's umask leaves, and are not executable."""
+    before = os.umask(umask)
+    try:
+        await store(sink, "http://h/a", pieces)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((directory.root / "h/a.txt").stat().st_mode) == 0o666 & ~umask
+
+
+Fault = Callable[[pytest.MonkeyPatch, Directory], None]
+
+
+def failing(name: str, error: int) -> Fault:
+    """Return a fault: ``os.NAME`` fails for every path below the output directory."""
+
+    def apply(monkeypatch: pytest.MonkeyPatch, directory: Directory) -> None:
+        real = getattr(os, name)
+
+        def fail(path: Any, *rest: Any, **more: Any) -> Any:
+            if str(path).startswith(str(directory.root)):
+                targets = [str(each) for each in rest if isinstance(each, Path)]
+                raise OSError(error, os.strerror(error), str(path), None, *targets)
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(os, name, fail)
+
+    return apply
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, directory: Directory) -> None:
+    """Files can be made, but hold nothing."""
+    if not FULL.exists():
+        pytest.skip("there is no /dev/full")
+    real = os.open
+
+    def full(path: Any, *rest: Any, **more: Any) -> int:
+        descriptor = real(path, *rest, **more)
+        if str(path).startswith(str(directory.partial)):
+            device = real(FULL, os.O_WRONLY)
+            os.dup2(device, descriptor)
+            os.close(device)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", full)
+
+
+FAULTS: dict[str, tuple[Fault, str]] = {
+    "not allowed": (failing("open", errno.EACCES), "permission denied"),
+    "no room for a file": (failing("open", errno.ENOSPC), "no space left on device"),
+    "no descriptor": (failing("open", errno.EMFILE), "too many open files"),
+    "no room for bytes": (full_disk, "no space left on device"),
+    "no room for a name": (failing("replace", errno.ENOSPC), "no space left on device"),
+    "name in use": (failing("replace", errno.EISDIR), "is a directory"),
+    "folder not allowed": (failing("mkdir", errno.EACCES), "permission denied"),
+}
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+@pytest.mark.parametrize(("fault", "words"), FAULTS.values(), ids=FAULTS)
+async def test_faults_of_the_disk(
+    directory: Directory, sink: FilesSink, fault: Fault, words: str, pieces: list[bytes]
+) -> None:
+    """Whatever the disk refuses is a LocalError that says where, and leaves nothing behind."""
+    before = open_descriptors()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        fault(monkeypatch, directory)
+        with pytest.raises(LocalError, match=f"^{words}: {directory.root}"):
+            await store(sink, "http://h/a", pieces)
+    assert not directory.shown()
+    assert not directory.hidden()
+    assert open_descriptors() <= before
+    await store(sink, "http://h/a", pieces)
+    assert directory.shown() == {"h/a.txt": b"".join(pieces)}
+
+
+async def test_message_of_a_failed_rename(directory: Directory, sink: FilesSink) -> None:
+    """A name that is a directory is named, not the place where the body was put together."""
+    (directory.root / "h/a.txt").mkdir(parents=True)
+    with pytest.raises(LocalError, match=f"^is a directory: {directory.root}/h/a.txt$"):
+        await store(sink, "http://h/a", SMALL)
+
+
+async def test_short_writes(directory: Directory, sink: FilesSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes less than it is given gets the rest again."""
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data[:7])))
+    await store(sink, "http://h/a", [b"x" * 100])
+    assert directory.shown() == {"h/a.txt": b"x" * 100}
+
+
+class Gate:
+    """Holds the disk's threads at one of the ``os`` functions until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, root: Path) -> None:
+        self.reached = threading.Event()
+        self._open = threading.Event()
+        real = getattr(os, name)
+
+        def held(path: Any, *rest: Any, **more: Any) -> Any:
+            if str(path).startswith(str(root)):
+                self.reached.set()
+                assert self._open.wait(10)
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(os, name, held)
+
+    def open(self) -> None:
+        """Let them go on."""
+        self._open.set()
+
+
+@pytest.mark.parametrize("cancels", [1, 3])
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+@pytest.mark.parametrize("name", ["open", "replace"])
+async def test_cancel_amid_disk_work(
+    directory: Directory,
+    sink: FilesSink,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    pieces: list[bytes],
+    cancels: int,
+) -> None:
+    """A cancellation waits for the disk operation under way, however often it comes, and only then tidies up."""
+    before = open_descriptors()
+    gate = Gate(monkeypatch, name, directory.root)
+    task = asyncio.create_task(store(sink, "http://h/a", pieces))
+    await asyncio.to_thread(gate.reached.wait, 10)
+    for _ in range(cancels):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert not task.done()
+    gate.open()
+    await asyncio.wait({task}, timeout=5)
+    assert task.cancelled()
+    assert not directory.hidden()
+    assert directory.shown() in ({}, {"h/a.txt": b"".join(pieces)})
+    assert open_descriptors() <= before
+
+
+async def test_pieces_of_a_slow_disk_stay_in_order(
+    directory: Directory, sink: FilesSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer waits for its disk, so that the network cannot run ahead of it."""
+    gate = Gate(monkeypatch, "open", directory.root)
+    writer = await sink.open(request("http://h/a"), head("http://h/a"))
+    writing = asyncio.create_task(writer.write(b"a" * 1_000))
+    await asyncio.to_thread(gate.reached.wait, 10)
+    assert not writing.done()
+    gate.open()
+    await writing
+    for piece in cut(b"b" * 2_500, 400):
+        await writer.write(piece)
+    await writer.commit()
+    assert directory.shown() == {"h/a.txt": b"a" * 1_000 + b"b" * 2_500}
