@@ -21,9 +21,8 @@ from fetcher.errors import BusyError, FetchError, LocalError
 from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Outcome, Record, from_line
+from fetcher.naming import STATE_DIRECTORY
 from fetcher.urls import parse
-
-STATE: Final = ".fetcher"
 
 #: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
 _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
@@ -59,12 +58,12 @@ class Journal:
     @property
     def path(self) -> Path:
         """The journal's file."""
-        return self._directory / STATE / "records.ndjson"
+        return self._directory / STATE_DIRECTORY / "records.ndjson"
 
     @property
     def partial(self) -> Path:
         """Where bodies are put together."""
-        return self._directory / STATE / "partial"
+        return self._directory / STATE_DIRECTORY / "partial"
 
     async def __aenter__(self) -> Self:
         try:
@@ -125,7 +124,7 @@ class Journal:
         self._file = self._lock = -1
 
     def _take_lock(self) -> None:
-        self._lock = os.open(self._directory / STATE / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._lock = os.open(self._directory / STATE_DIRECTORY / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

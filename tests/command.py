@@ -85,7 +85,7 @@ class Command:
         env: Mapping[str, str] | None = None,
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start it, and kill it at the end of the ``with`` if it still runs; the streams are as subprocess takes them."""
-        line = [sys.executable, "-X", "dev", "-W", "error", *self.program, *map(str, args)]
+        line = [sys.executable, "-W", "error", *self.program, *map(str, args)]
         environment = {"PATH": os.environ["PATH"], **(env or {})}
         with subprocess.Popen(
             line, cwd=self.directory, stdin=stdin, stdout=stdout, stderr=stderr, env=environment

@@ -94,3 +94,11 @@ def nothing_left() -> Iterator[None]:
     """Fail a test that leaves a thread or a child process behind."""
     with none_left():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests talk to their server directly, whatever the machine's environment says."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)

@@ -26,7 +26,7 @@ from fetcher import (
     fetch_all,
     fetch_one,
 )
-from fetcher.journal import STATE
+from fetcher.naming import STATE_DIRECTORY
 from fetcher.sinks.files import FilesSink
 from tests.contracts.source_contract import open_descriptors
 from tests.fakes import until
@@ -62,7 +62,7 @@ async def collect(records: AsyncGenerator[Record, None]) -> dict[int, Record]:
 
 def journal(options: Options) -> list[dict[str, Any]]:
     """Return what the directory remembers."""
-    path = options.output.directory / STATE / "records.ndjson"
+    path = options.output.directory / STATE_DIRECTORY / "records.ndjson"
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
@@ -313,5 +313,5 @@ async def walk(options: Options) -> AsyncIterator[Path]:
     """Yield the files that are bodies, finished or not."""
     for path in options.output.directory.rglob("*"):
         below = path.relative_to(options.output.directory).parts
-        if path.is_file() and (below[0] != STATE or below[1] == "partial"):
+        if path.is_file() and (below[0] != STATE_DIRECTORY or below[1] == "partial"):
             yield path

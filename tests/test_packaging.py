@@ -63,7 +63,6 @@ def test_licence(project: dict[str, Any]) -> None:
     assert (ROOT / project["project"]["license-files"][0]).read_text("utf-8").startswith("MIT License\n")
 
 
-@pytest.mark.slow
 def test_wheel(tmp_path: Path) -> None:
     """The wheel holds the package, its type marker and the licence, and nothing else; above all no tests."""
     pytest.importorskip("hatchling")

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from fetcher.errors import Error, ErrorKind, FetchError, LocalError
 from fetcher.events import Counters, Event, Notice, RecordWriter, Retrying, Settled
 from fetcher.fetch import Fetch, Identity
-from fetcher.journal import STATE
 from fetcher.model import Outcome, Record, Row, Stop, Summary
+from fetcher.naming import STATE_DIRECTORY
 from fetcher.options import Existing, Limits, Options, Output, Retries, Timeouts
 from fetcher.run import GRACE, Parts, Run
 from fetcher.sources.text import TextSource
@@ -689,7 +689,7 @@ class TestDirectory:
 
         limits = Limits(concurrency=3, rate=400)
         await fetched(Options(output=options.output, limits=limits), lines, Killed())
-        journal = left / STATE / "records.ndjson"
+        journal = left / STATE_DIRECTORY / "records.ndjson"
         journal.write_bytes(journal.read_bytes()[: max(0, journal.stat().st_size - torn)])
         again = Options(output=Output(directory=left))
         records = by_line(await fetched(again, lines))
@@ -778,7 +778,7 @@ def files(options: Options) -> dict[str, bytes]:
     directory = options.output.directory
     for path in directory.rglob("*"):
         host, *below = path.relative_to(directory).parts
-        if host != STATE and path.is_file():
+        if host != STATE_DIRECTORY and path.is_file():
             found["/" + "/".join(below)] = path.read_bytes()
     return found
 
