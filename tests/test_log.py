@@ -23,7 +23,7 @@ WHERE = "http://***@h/a  (urls.txt:7)"
         (Redirected(REQUEST, 301, "http://x:pw@i/b"), [], [f"301 to http://***@i/b  {WHERE}"]),
         (
             Trouble(REQUEST, 'Traceback:\n  File "x"\nKeyError: 1'),
-            [f"fetcher: a bug met {WHERE}; -v shows where, please report it"],
+            [f"fetcher: a bug met {WHERE}; please report what -v shows"],
             ["Traceback:", '  File "x"', "KeyError: 1"],
         ),
     ],

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fetcher import __version__
-from fetcher.cli.env import Environment
+from fetcher.cli.env import Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.cli.help import PanelCommand
 from fetcher.cli.quick import QuickCommand, QuickGroup
@@ -65,7 +65,7 @@ def get(flags: Flags) -> None:
         raise UsageError("name a SOURCE: a list file, - for standard input, or a URL; fetcher get --help tells more")
     from fetcher.cli.get import main
 
-    raise typer.Exit(main(flags, Environment.current(), ["fetcher", *sys.argv[1:]]))
+    raise typer.Exit(main(flags, Environment.current(), [*command_words(), *sys.argv[1:]]))
 
 
 @app.command(cls=QuickCommand)

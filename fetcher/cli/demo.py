@@ -1,11 +1,12 @@
 """L4: ``fetcher demo``: the real command on a list of good and bad URLs from the built-in site."""
 
 import asyncio
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from fetcher.cli.env import Environment
+from fetcher.cli.env import Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.cli.get import fetch, options_of
 from fetcher.cli.show import Show
@@ -43,7 +44,8 @@ class _Judge:
 def main(output_dir: str, environment: Environment) -> ExitStatus:
     """Run the demo and return 0 if every URL did what it was made to do."""
     flags = Flags(sources=[_LIST], output_dir=output_dir, existing="replace", json=False)
-    show = Show(flags, environment, ["fetcher", "demo", *(("-o", output_dir) if output_dir != "fetched" else ())])
+    command = command_words()
+    show = Show(flags, environment, [*command, "demo", *(("-o", output_dir) if output_dir != "fetched" else ())])
     judge, summary = asyncio.run(_run(flags, show))
     show.end(summary)
     if summary.stop is not None:
@@ -52,15 +54,15 @@ def main(output_dir: str, environment: Environment) -> ExitStatus:
         print(printable(line), file=environment.stderr)
     count = summary.lines - len(judge.surprises)
     print(f"\n{count} of {summary.lines} did what they were made to do; {judge.meant_to_fail} were meant to fail.")
-    print(_NEXT.format(directory=printable(output_dir)), flush=True)
+    print(_NEXT.format(fetcher=shlex.join(command), directory=printable(output_dir)), flush=True)
     return ExitStatus.SOME_FAILED if judge.surprises else ExitStatus.OK
 
 
 _NEXT = """\
 Next:
-  fetcher demo --serve 8080 &                      # the same site, to play with
-  fetcher get examples/urls.txt --concurrency 50   # a list of yours looks like this
-  fetcher get examples/urls.txt | jq -r 'select(.ok|not).url'
+  {fetcher} demo --serve 8080 &                      # the same site, to play with
+  {fetcher} get examples/urls.txt --concurrency 50   # a list of yours looks like this
+  {fetcher} get examples/urls.txt | jq -r 'select(.ok|not).url'
   jq -r 'select(.path)|[.url,.path]|@tsv' {directory}/.fetcher/records.ndjson
 """
 

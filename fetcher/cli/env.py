@@ -1,11 +1,13 @@
 """L4: the streams and the terminal that the command was started with."""
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Final, Self, TextIO
 
 from fetcher.cli.flags import Flags
@@ -82,6 +84,17 @@ class Environment:
     def line_seconds(self) -> float:
         """Seconds between progress lines."""
         return _LINES_FOR_PEOPLE if self.stderr_is_terminal else _LINES_FOR_LOGS
+
+
+def command_words() -> list[str]:
+    """Return what this command is called by: ``fetcher`` where the shell finds it, else as it was called."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return ["python", "-m", "fetcher"]
+    if called.name == "fetcher" and shutil.which("fetcher") is None:
+        here = Path.cwd()
+        return [str(called.relative_to(here) if called.is_relative_to(here) else called)]
+    return ["fetcher"]
 
 
 def _is_terminal(descriptor: int) -> bool:

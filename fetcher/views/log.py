@@ -31,7 +31,7 @@ def _line(event: Event) -> str:
         case Redirected(request=request, status=status, location=location):
             return f"{status} to {redact(location)}  {_where(request)}"
         case Trouble(request=request):
-            return f"fetcher: a bug met {_where(request)}; -v shows where, please report it"
+            return f"fetcher: a bug met {_where(request)}; please report what -v shows"
 
 
 def _where(request: Request) -> str:
