@@ -236,8 +236,14 @@ class Server:
         task = asyncio.current_task()
         assert task is not None
         self._serving[task] = writer
-        task.add_done_callback(self._serving.pop)
+        task.add_done_callback(self._served)
         await _Connection(self, reader, writer).serve()
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        """Keep what a connection's task failed with; not every Python 3.11 tells the loop."""
+        del self._serving[task]
+        if not task.cancelled() and task.exception() is not None:
+            self._note(self._loop, {"exception": task.exception()})
 
     async def _shut(self) -> None:
         for listener in self._listeners:

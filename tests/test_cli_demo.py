@@ -45,7 +45,7 @@ def test_demo_can_be_stopped(run_fetcher: Command) -> None:
     assert process.returncode == 130
     assert output == b""
     assert re.search(r"^\d+ ok.*, \d+ failed, \d+ not started$", errors.decode(), re.MULTILINE)
-    assert b"again    fetcher demo --output-dir out" in errors or b"again    fetcher demo -o out" in errors
+    assert b"again    python -m fetcher demo -o out" in errors
 
 
 def test_demo_site(run_fetcher: Command) -> None:

@@ -54,7 +54,7 @@ def test_one_signal_finishes_what_has_begun(
     assert stopped.startswith("stopped")
     assert headline.startswith(f"{done} of 20 URLs in ")
     assert counts == f"{done} ok, 0 failed, {20 - done} not started"
-    assert again == f"again    fetcher get urls.txt -c 2 --summary sum.json   (fetches only the {20 - done})"
+    assert again == "again    python -m fetcher get urls.txt -c 2 --summary sum.json"
     summary = json.loads((tmp_path / "sum.json").read_text())
     assert (summary["lines"], summary["ok"], summary["not_started"]) == (20, done, 20 - done)
     assert (summary["exit_status"], summary["stop"]) == (status, reason)
