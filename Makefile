@@ -8,6 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := true
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help

@@ -6,7 +6,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING, Final
 
 from fetcher.errors import HINTS, ErrorKind
-from fetcher.events import MAX_LISTED, Counters
+from fetcher.events import Counters
 from fetcher.model import Failure, Outcome, Stop, Summary
 from fetcher.text import clock_text, printable, size_text, span_text
 from fetcher.views.lines import DIM, PLAIN, RED, Line, cells, clip, column, fit, plain, safe, safe_url, shorten, styled
@@ -24,6 +24,8 @@ _STOPPED: Final = {
     Stop.LIMIT: "stopped: a limit was reached",
 }
 
+#: Kinds of failure beyond these are told together.
+_MAX_KINDS: Final = 10
 #: Of very many notes, hosts of one kind, or hints, so many are shown.
 _MAX_NOTES: Final = 3
 _MAX_HOSTS: Final = 5
@@ -160,11 +162,12 @@ def _grouped(summary: Summary, width: int) -> list[Line]:
     """Group failures by kind, the most frequent first."""
     sums = {kind: sum(hosts.values()) for kind, hosts in summary.errors.items()}
     kinds = sorted(sums, key=lambda kind: (-sums[kind], kind))
-    rest = kinds[MAX_LISTED:]
+    listed = _MAX_KINDS if len(kinds) > _MAX_KINDS + 1 else len(kinds)  # a line for one more tells what it is
+    rest = kinds[listed:]
     more = sum(sums[kind] for kind in rest)
     count_width = max(4, *(len(f"{count:,}") + 2 for count in (*sums.values(), more)))
     lines: list[Line] = []
-    for kind in kinds[:MAX_LISTED]:
+    for kind in kinds[:listed]:
         hint = _hint(kind, summary)
         room = width - count_width - _KIND - 4
         if hint and room - len(hint) - 2 >= 12:
