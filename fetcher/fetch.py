@@ -11,20 +11,18 @@ from urllib.parse import unquote_to_bytes
 
 from fetcher.body import ACCEPTED, codings, decoded
 from fetcher.clock import Clock
+from fetcher.conditional import Held, remainder, strong_validator
 from fetcher.cookies import Cookies
-from fetcher.errors import Error, ErrorKind, FetchError, http_kind
+from fetcher.errors import Error, ErrorKind, FetchError, http_kind, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
 from fetcher.model import Attempt, Head, Headers, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
 from fetcher.retry import retry_after
-from fetcher.sinks.base import Sink
+from fetcher.sinks.base import Sink, Writer
 from fetcher.text import seconds_text, size_text
 from fetcher.transport.base import Hop, Response, Transport
 from fetcher.urls import parse
-
-#: The warning of a record whose body ended with the connection: nothing said how long it should be.
-LENGTH_UNKNOWN: Final = "length_unknown"
 
 #: The body of an error or a redirect is read, so that its connection can be used again, if it is no longer than so
 #: many bytes and comes within so many seconds.
@@ -39,21 +37,24 @@ class Identity:
     user_agent: str
     headers: Headers = ()
 
-    def fields(self, request: Request, *, own_origin: bool, cookie: str | None) -> Headers:
+    def fields(self, request: Request, *, own_origin: bool, cookie: str | None, held: Held | None) -> Headers:
         """Return the header fields of one hop; a header of the user's replaces ours of that name.
 
         But only what can be undone is asked for, and all cookies go in one field (RFC 6265 section 5.4).
+        The rest of a body is the rest of its bytes as they are, so no coding is asked for then.
         """
         ours = [("User-Agent", self.user_agent), ("Accept", "*/*")]
         if own_origin and request.userinfo is not None:
             ours.append(("Authorization", _basic(request.userinfo)))
         theirs = [(name.lower(), name, value) for name, value in self.headers] if own_origin else []
         given = {lower for lower, _, _ in theirs}
+        asked = (("Accept-Encoding", ACCEPTED),) if held is None else (("Accept-Encoding", "identity"), *held.fields)
+        taken = {"cookie", *(name.lower() for name, _ in asked)}
         cookies = [value for lower, _, value in theirs if lower == "cookie"] + ([cookie] if cookie else [])
         return (
             *(field for field in ours if field[0].lower() not in given),
-            ("Accept-Encoding", ACCEPTED),
-            *((name, value) for lower, name, value in theirs if lower not in ("accept-encoding", "cookie")),
+            *asked,
+            *((name, value) for lower, name, value in theirs if lower not in taken),
             *([("Cookie", "; ".join(cookies))] if cookies else []),
         )
 
@@ -69,6 +70,7 @@ class _Progress:
 
     head: Head | None = None
     redirects: tuple[Redirect, ...] = ()
+    resumed_from: int | None = None
     retry_after: float | None = None
     timings: Timings | None = None
     warnings: tuple[str, ...] = ()
@@ -114,25 +116,32 @@ class Fetch:
             error=error,
             redirects=progress.redirects,
             wire_bytes=transfer.received,
+            resumed_from=progress.resumed_from,
             retry_after=progress.retry_after,
             timings=_complete(progress.timings, ended - started) if stored is not None else progress.timings,
             warnings=progress.warnings,
         )
 
     async def _get(self, transfer: Transfer, progress: _Progress, observe: Observer) -> Stored:
-        """Follow redirects to a response that is no redirect, and store its body."""
+        """Follow redirects to a response that is no redirect, and store its body, or the rest of what is held of it."""
         request = transfer.request
         first = url = parse(request.target)
         own_origin = True
         cookies = Cookies()
+        held = await self._sink.held(request)
         while True:
             own_origin = own_origin and url.origin == first.origin
-            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookies.field(url.target))
+            cookie = cookies.field(url.target)
+            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookie, held=held)
             async with self._transport.send(Hop(url.target, fields)) as response:
                 progress.head = head = _head(response, url.target)
                 progress.timings = response.timings()
                 if response.status not in REDIRECTS:
-                    return await self._take(response, head, transfer, progress)
+                    if held is None or response.status not in (206, 416) or _rest(response, held) is not None:
+                        return await self._take(response, head, held, transfer, progress)
+                    held = None  # it does not go on from there: the same again, from the start
+                    await _drain(response)
+                    continue
                 following = next_hop(url.target, response.status, _field(response, "location"))
                 observe(Redirected(request, response.status, following.target))
                 progress.redirects += (Redirect(response.status, url.target),)
@@ -143,35 +152,64 @@ class Fetch:
                 await _drain(response)
             url = following
 
-    async def _take(self, response: Response, head: Head, transfer: Transfer, progress: _Progress) -> Stored:
+    async def _take(
+        self, response: Response, head: Head, held: Held | None, transfer: Transfer, progress: _Progress
+    ) -> Stored:
         """Store the body of a final response; anything but a whole good one is a FetchError."""
-        if not 200 <= response.status < 300 or response.status == 206:
+        rest = _rest(response, held) if held is not None else None
+        if rest is None:
+            held = None
+        if not 200 <= response.status < 300 or (response.status == 206 and held is None):
             progress.retry_after = retry_after(_field(response, "retry-after"), self._clock.now())
             await _drain(response)
             raise _bad_status(response)
         if response.status == 204:
             return Stored(None, 0, None)
+        start = held.size if held is not None else 0
         applied = codings(value for name, value in response.headers if name == "content-encoding")
-        length, max_size = response.length, self._limits.max_size
-        if not applied and length is not None and max_size is not None and length > max_size:
-            raise FetchError(ErrorKind.TOO_LARGE, f"{size_text(length)} announced, --max-size is {size_text(max_size)}")
-        if response.ends_with_connection:
-            progress.warnings += (LENGTH_UNKNOWN,)
+        max_size, length = self._limits.max_size, response.length if rest is None else rest
+        if not applied and length is not None and max_size is not None and start + length > max_size:
+            announced = size_text(start + length)
+            raise FetchError(ErrorKind.TOO_LARGE, f"{announced} announced, --max-size is {size_text(max_size)}")
         transfer.total = length
-        writer = await self._sink.open(transfer.request, head)
-        try:
-            async for chunk in decoded(self._counted(response, transfer), applied, max_size=max_size):
-                await writer.write(chunk)
-            return await writer.commit()
-        except BaseException:
-            await writer.abort()
-            raise
+        progress.resumed_from = start or None
+        counted = self._counted(response, transfer)
+        chunks = decoded(counted, applied, max_size=max_size) if rest is None else _exactly(rest, counted)
+        stored = await _pour(chunks, await self._sink.open(transfer.request, head, held))
+        progress.warnings += response.doubts()
+        return stored
 
     async def _counted(self, response: Response, transfer: Transfer) -> AsyncIterator[bytes]:
         async for chunk in response.chunks():
             transfer.received += len(chunk)
             transfer.last_byte = self._clock.monotonic()
             yield chunk
+
+
+async def _exactly(size: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield as many bytes as were announced; raises FetchError if there are fewer or more, whatever the framing."""
+    received = 0
+    async for chunk in chunks:
+        received += len(chunk)
+        if received > size:
+            raise FetchError(ErrorKind.PROTOCOL, f"more than the {size:,} bytes that Content-Range tells")
+        yield chunk
+    if received < size:
+        raise FetchError(ErrorKind.TRUNCATED, f"{received:,} of the {size:,} bytes that Content-Range tells")
+
+
+async def _pour(chunks: AsyncIterator[bytes], writer: Writer) -> Stored:
+    """Give the writer the whole body. Of one that was cut short, what can be gone on with is held."""
+    try:
+        async for chunk in chunks:
+            await writer.write(chunk)
+        return await writer.commit()
+    except BaseException as error:
+        cut_short = isinstance(error, asyncio.CancelledError)
+        if isinstance(error, FetchError):
+            cut_short = is_transient(error.kind)
+        await (writer.hold() if cut_short else writer.abort())
+        raise
 
 
 async def _drain(response: Response) -> None:
@@ -181,6 +219,15 @@ async def _drain(response: Response) -> None:
             async with asyncio.timeout(_DRAINING):
                 async for _ in response.chunks():
                     pass
+
+
+def _rest(response: Response, held: Held) -> int | None:
+    """Return how many bytes a response brings that is the rest of what is held; None if it is anything else."""
+    if response.status != 206 or _field(response, "content-encoding") is not None:
+        return None
+    told = (_field(response, name) for name in ("content-range", "etag", "last-modified"))
+    rest = remainder(held, *told)
+    return rest if response.length in (None, rest) else None
 
 
 def _bad_status(response: Response) -> FetchError:
@@ -210,6 +257,10 @@ def _head(response: Response, url: str) -> Head:
         charset=_charset(parameters),
         etag=found.get("etag"),
         last_modified=found.get("last-modified"),
+        # Bytes that were decoded on their way cannot be gone on with.
+        validator=None
+        if "content-encoding" in found
+        else strong_validator(found.get("etag"), found.get("last-modified"), found.get("date")),
     )
 
 

@@ -59,6 +59,7 @@ class History:
             redirects=last.redirects,
             attempts=self.attempts,
             retried=self.retried,
+            resumed_from=last.resumed_from,
             started_at=timestamp(self.started_at),
             elapsed=round(last.ended - self.started, 6),
             timings=last.timings,

@@ -110,7 +110,7 @@ class Timings:
 class Head:
     """What a response said about itself, before its body.
 
-    ``url`` is the URL that answered, after redirects; ``location`` and ``retry_after`` are header values as sent.
+    ``url`` is the URL that answered, after redirects; ``validator`` proves that another response has the same body.
     """
 
     status: int
@@ -121,6 +121,7 @@ class Head:
     charset: str | None = None
     etag: str | None = None
     last_modified: str | None = None
+    validator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class Attempt:
     error: Error | None = None
     redirects: tuple[Redirect, ...] = ()
     wire_bytes: int = 0
+    resumed_from: int | None = None
     retry_after: float | None = None
     timings: Timings | None = None
     warnings: tuple[str, ...] = ()

@@ -12,12 +12,17 @@ from fetcher.errors import UsageError
 from fetcher.mediatypes import extension
 from fetcher.model import Request
 
+#: The owner of what no run has made.
+_NOBODY: Final = "\0"
+
 #: The folder in the output directory that no URL may name.
 STATE_DIRECTORY: Final = ".fetcher"
 
 #: Bytes of UTF-8. A cut part and a collision add 9 each, so every part stays within the 255 of common file systems.
 _MAX_PART: Final = 200
 _MAX_PATH: Final = 1000
+#: A path whose folders got so many marks that it is longer than this is collapsed too; systems take 4,096 in all.
+_MAX_MARKED: Final = 1500
 
 _MAX_QUERY: Final = 60
 _SAFE_QUERY: Final = re.compile(r"[A-Za-z0-9._~=&,+%-]*")
@@ -257,7 +262,7 @@ class Names:
     body's SHA-256 instead, and equal content gets one name, that is, one file.
 
     A name costs two integers: paths and owners are kept as Python's 64-bit string hashes, which are keyed
-    anew in each process, so that no list can aim at a clash.
+    anew in each process, so that no list can aim at a clash; the complement marks what an earlier run has given.
     """
 
     def __init__(self) -> None:
@@ -272,6 +277,8 @@ class Names:
         a list holds the variant itself as a URL must that run remember its owner too.
         """
         path = self._below_folders(path)
+        if len(path.encode()) > _MAX_MARKED:
+            path = f"{path.partition('/')[0]}/{_digest(owner)[:16]}{_split_extension(path)[1]}"
         folder, slash, last = path.rpartition("/")
         stem, suffix = _split_extension(last)
         variants = _variants(folder + slash + stem, suffix, owner)
@@ -282,7 +289,16 @@ class Names:
 
     def remember(self, path: str, owner: str) -> None:
         """Record that an earlier run gave ``path`` to ``owner``."""
-        self._put(_folded(path), owner)
+        self._put(_folded(path), ~hash(owner))
+
+    def remembers(self, path: str, owner: str) -> bool:
+        """Tell whether an earlier run gave ``path`` to ``owner``."""
+        return self._files.get(hash(_folded(path))) == ~hash(owner)
+
+    def avoid(self, path: str) -> None:
+        """Record that nobody may have ``path``, nor anything below it."""
+        self._folders.discard(hash(_folded(path)))
+        self._put(_folded(path), hash(_NOBODY))
 
     def _below_folders(self, path: str) -> str:
         """Return ``path`` with every folder that is a file replaced by its variant.
@@ -308,7 +324,7 @@ class Names:
     def _take(self, path: str, owner: str) -> bool:
         if self._is_folder(path) or self._is_file(path):
             return self._owns(path, owner)
-        self._put(_folded(path), owner)
+        self._put(_folded(path), hash(owner))
         return True
 
     def _is_folder(self, path: str) -> bool:
@@ -318,9 +334,9 @@ class Names:
         return hash(_folded(path)) in self._files
 
     def _owns(self, path: str, owner: str) -> bool:
-        return self._files.get(hash(_folded(path))) == hash(owner)
+        return self._files.get(hash(_folded(path))) in (hash(owner), ~hash(owner))
 
-    def _put(self, key: str, owner: str) -> None:
-        self._files[hash(key)] = hash(owner)
+    def _put(self, key: str, mark: int) -> None:
+        self._files[hash(key)] = mark
         while (key := key.rpartition("/")[0]) and hash(key) not in self._folders:
             self._folders.add(hash(key))

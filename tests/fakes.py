@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Self, TypeVar
 
+from fetcher.conditional import Held
 from fetcher.errors import FetchError
 from fetcher.events import Settled
 from fetcher.model import Head, Headers, Record, Request, Row, Stored, Timings
@@ -116,6 +117,9 @@ class Response:
         if self._answer.cut is not None:
             raise self._answer.cut
 
+    def doubts(self) -> tuple[str, ...]:
+        return ("length_unknown",) if self.ends_with_connection else ()
+
     def timings(self) -> Timings | None:
         return None
 
@@ -180,17 +184,23 @@ class _Body:
     async def abort(self) -> None:
         self._sink.aborted.append(self._request.target)
 
+    async def hold(self) -> None:
+        await self.abort()
+
 
 @dataclass(slots=True)
 class Sink:
-    """Keeps ``bodies`` by URL, notes those ``aborted``; at the step ``trap`` it raises ``error``."""
+    """Keeps ``bodies`` by URL, notes those ``aborted``, holds nothing; at the step ``trap`` it raises ``error``."""
 
     trap: str = ""
     error: BaseException | None = None
     bodies: dict[str, bytes] = field(default_factory=dict)
     aborted: list[str] = field(default_factory=list)
 
-    async def open(self, request: Request, head: Head) -> _Body:
+    async def held(self, request: Request) -> None:
+        return None
+
+    async def open(self, request: Request, head: Head, held: Held | None = None) -> _Body:
         self.trip("open")
         return _Body(self, request)
 

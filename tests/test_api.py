@@ -284,7 +284,7 @@ async def test_unusable_directory(server: Scope, tmp_path: Path) -> None:
 async def test_disk_fails(server: Scope, options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that fails on the way is raised, behind the records of what it cost."""
 
-    async def full(self: object, request: object, head: object) -> None:
+    async def full(self: object, request: object, head: object, held: object) -> None:
         raise LocalError("no space left on device: out")
 
     monkeypatch.setattr(FilesSink, "open", full)

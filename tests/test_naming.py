@@ -369,6 +369,34 @@ def test_remembered_variant_outlives_its_cause() -> None:
     assert names.claim("h/b", "E") == "h/b"
 
 
+def test_remembers_its_owner() -> None:
+    """A name is remembered for the owner an earlier run gave it to, and not because this run gave it."""
+    names = Names()
+    names.remember("h/a", "A")
+    assert names.remembers("h/a", "A")
+    assert names.claim("h/a", "A") == "h/a"
+    assert names.remembers("h/a", "A")
+    assert not names.remembers("h/a", "B")
+    assert not names.remembers("h", "A")
+    assert names.claim("h/b", "B") == "h/b"
+    assert not names.remembers("h/b", "B")
+
+
+def test_avoided() -> None:
+    """What lies in the way gets no owner, nor does anything below it, whoever had it before."""
+    names = Names()
+    names.remember("h/a", "A")
+    names.avoid("h/a")
+    assert names.claim("h/a", "A") == f"h/a~{digest('A')}"
+    names.avoid(f"h/a~{digest('A')}")
+    assert names.claim("h/a", "A") == f"h/a~{digest('A 2')}"
+    assert not names.remembers("h/a", "A")
+    names.avoid("H")
+    assert names.claim("h/a", "A") == f"h~{digest('h')}/a"
+    names.avoid(f"h~{digest('h')}")
+    assert names.claim("h/a", "A") == f"h~{digest('h 2')}/a"
+
+
 PARTS = ["a", "A", "b", "b.c", "B.C", "\u00e9", "E\u0301"]
 #: Names that a list can hold to get in the way of the variants.
 PLANTED = [
@@ -415,3 +443,14 @@ def test_names_survive_a_second_run(wanted: dict[str, str], data: st.DataObject)
     second = {owner: again.claim(wanted[owner], owner) for owner in order}
     assert {owner: second[owner] for owner in kept} == {owner: first[owner] for owner in kept}
     assert_disjoint(list(second.values()))
+
+
+def test_folders_that_are_files_all_the_way_down() -> None:
+    """However many folders of a path are files already, no name outgrows what systems take."""
+    names = Names()
+    path = "h"
+    for _ in range(500):
+        path = f"{path}/a"
+        got = names.claim(path, f"http://{path}")
+        assert len(got.encode()) < 2_000
+        assert names.claim(path, f"http://{path}") == got

@@ -18,6 +18,7 @@ from fetcher.naming import Template
 from fetcher.sinks import files
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.null import NullSink
+from fetcher.sinks.partial import Partials
 from tests.contracts.sink_contract import Place, SinkContract, cut, head, request, store
 from tests.contracts.source_contract import open_descriptors
 
@@ -71,7 +72,7 @@ def sink(directory: Directory, executor: ThreadPoolExecutor) -> FilesSink:
 def named(directory: Directory, executor: ThreadPoolExecutor, template: str) -> FilesSink:
     """Return a sink whose files are called as ``template`` says."""
     naming = Naming(Template.parse(template), "2026-11-21")
-    return FilesSink(directory.root, directory.partial, naming, executor)
+    return FilesSink(directory.root, Partials(directory.partial), naming, executor)
 
 
 class TestFiles(SinkContract):
@@ -131,24 +132,109 @@ async def test_names_from_the_body(directory: Directory, executor: ThreadPoolExe
 
 @pytest.mark.parametrize("pieces", [SMALL, LARGE])
 async def test_replacement(directory: Directory, sink: FilesSink, pieces: list[bytes]) -> None:
-    """An older file is replaced as a whole: who has it open keeps it."""
-    await store(sink, "http://h/a", [b"old"])
+    """A file that an earlier run has made of the same URL is replaced as a whole: who has it open keeps it."""
+    sink.naming.remember("h/a.txt", "http://h/a", "0" * 64)
+    (directory.root / "h").mkdir()
+    (directory.root / "h/a.txt").write_bytes(b"old")
     with (directory.root / "h/a.txt").open("rb") as reader:
-        await store(sink, "http://h/a", pieces)
+        assert (await store(sink, "http://h/a", pieces)).path == "h/a.txt"
         assert reader.read() == b"old"
     assert directory.shown() == {"h/a.txt": b"".join(pieces)}
 
 
+Obstacle = Callable[[Path, Path], object]
+
+
+def a_folder(place: Path, _: Path) -> None:
+    """Put a folder there, with something in it."""
+    place.mkdir()
+    (place / "mine").touch()
+
+
+#: What can lie where a body should: at its name, and where its folder should be.
+AT_THE_NAME: dict[str, Obstacle] = {
+    "file": lambda place, _: place.write_text("mine"),
+    "file of that size": lambda place, _: place.write_text("mine!"),
+    "empty file": lambda place, _: place.touch(),
+    "folder": a_folder,
+    "pipe": lambda place, _: os.mkfifo(place),
+    "symlink to a file": lambda place, outside: place.symlink_to(outside / "precious"),
+    "symlink to a folder": lambda place, outside: place.symlink_to(outside),
+    "symlink to nothing": lambda place, outside: place.symlink_to(outside / "nothing"),
+    "symlink to itself": lambda place, _: place.symlink_to(place),
+}
+AT_THE_FOLDER = {name: obstacle for name, obstacle in AT_THE_NAME.items() if name != "folder"}
+
+
+def looked_at(path: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Return what can be seen of everything at and below a path, without following links."""
+    every = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    facts = {str(each): each.lstat() for each in every}
+    plain = {name for name, fact in facts.items() if stat.S_ISREG(fact.st_mode)}
+    return {
+        name: (fact.st_ino, fact.st_mode, Path(name).read_bytes() if name in plain else b"")
+        for name, fact in facts.items()
+    }
+
+
 @pytest.mark.parametrize("pieces", [SMALL, LARGE])
-async def test_symlink_at_the_name(directory: Directory, sink: FilesSink, tmp_path: Path, pieces: list[bytes]) -> None:
-    """A symbolic link under the final name is replaced; what it points to is left alone."""
-    target = tmp_path / "precious"
-    target.write_bytes(b"mine")
-    (directory.root / "h").mkdir()
-    (directory.root / "h/a.txt").symlink_to(target)
-    await store(sink, "http://h/a", pieces)
-    assert target.read_bytes() == b"mine"
-    assert not (directory.root / "h/a.txt").is_symlink()
+@pytest.mark.parametrize("remembered", [False, True])
+@pytest.mark.parametrize(
+    ("path", "obstacle"),
+    [("h/d/a.txt", each) for each in AT_THE_NAME.values()]
+    + [(path, each) for path in ("h", "h/d") for each in AT_THE_FOLDER.values()],
+    ids=[*AT_THE_NAME, *(f"{name} for {path}" for path in ("host", "folder") for name in AT_THE_FOLDER)],
+)
+async def test_what_others_made_is_left_alone(
+    directory: Directory,
+    sink: FilesSink,
+    path: str,
+    obstacle: Obstacle,
+    remembered: bool,
+    pieces: list[bytes],
+) -> None:
+    """A body takes another name than what no run has made, which is neither replaced nor followed."""
+    outside = directory.root.parent / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"mine")
+    place = directory.root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    obstacle(place, outside)
+    if remembered and not (stat.S_ISREG(place.lstat().st_mode) and path == "h/d/a.txt"):
+        sink.naming.remember("h/d/a.txt", "http://h/d/a", "0" * 64)
+    before = looked_at(place), looked_at(outside)
+    stored = await store(sink, "http://h/d/a", pieces)
+    assert stored.path not in (None, "h/d/a.txt")
+    assert directory.shown()[str(stored.path)] == b"".join(pieces)
+    assert (looked_at(place), looked_at(outside)) == before
+    assert not directory.hidden()
+    other = await store(sink, "http://h/d/b", pieces)
+    assert directory.shown()[str(other.path)] == b"".join(pieces)
+
+
+@pytest.mark.parametrize("template", ["{host}/{path}", "{sha256}"])
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_same_bytes_are_adopted(
+    directory: Directory, executor: ThreadPoolExecutor, template: str, pieces: list[bytes]
+) -> None:
+    """A file that a run has made and not told of before it was killed is taken over, not made twice."""
+    stored = await store(named(directory, executor, template), "http://h/a", pieces)
+    inode = (directory.root / str(stored.path)).stat().st_ino
+    assert await store(named(directory, executor, template), "http://h/a", pieces) == stored
+    assert (directory.root / str(stored.path)).stat().st_ino == inode
+    assert directory.shown() == {stored.path: b"".join(pieces)}
+    assert not directory.hidden()
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_no_end_of_obstacles(
+    directory: Directory, sink: FilesSink, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
+) -> None:
+    """Where every name is taken, the disk is to blame; nothing stays behind."""
+    monkeypatch.setattr(files, "_place", lambda partial, directory, path, ours, digest: path)
+    with pytest.raises(LocalError, match=f"^no name is free: {directory.root}/h/a~"):
+        await store(sink, "http://h/a", pieces)
+    assert not directory.hidden()
 
 
 @pytest.mark.parametrize("pieces", [SMALL, LARGE])
@@ -230,7 +316,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "no descriptor": (failing("open", errno.EMFILE), "too many open files"),
     "no room for bytes": (full_disk, "no space left on device"),
     "no room for a name": (failing("replace", errno.ENOSPC), "no space left on device"),
-    "name in use": (failing("replace", errno.EISDIR), "is a directory"),
     "folder not allowed": (failing("mkdir", errno.EACCES), "permission denied"),
 }
 
@@ -251,13 +336,6 @@ async def test_faults_of_the_disk(
     assert open_descriptors() <= before
     await store(sink, "http://h/a", pieces)
     assert directory.shown() == {"h/a.txt": b"".join(pieces)}
-
-
-async def test_message_of_a_failed_rename(directory: Directory, sink: FilesSink) -> None:
-    """A name that is a directory is named, not the place where the body was put together."""
-    (directory.root / "h/a.txt").mkdir(parents=True)
-    with pytest.raises(LocalError, match=f"^is a directory: {directory.root}/h/a.txt$"):
-        await store(sink, "http://h/a", SMALL)
 
 
 async def test_short_writes(directory: Directory, sink: FilesSink, monkeypatch: pytest.MonkeyPatch) -> None:

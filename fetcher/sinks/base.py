@@ -2,11 +2,12 @@
 
 from typing import Protocol
 
+from fetcher.conditional import Held
 from fetcher.model import Head, Request, Stored
 
 
 class Writer(Protocol):
-    """Takes one body. Exactly one of :meth:`commit` and :meth:`abort` ends it."""
+    """Takes one body. Exactly one of :meth:`commit`, :meth:`hold` and :meth:`abort` ends it."""
 
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes of the decoded body; waits while the place is slower than the network.
@@ -26,10 +27,18 @@ class Writer(Protocol):
         """
         ...
 
+    async def hold(self) -> None:
+        """End as :meth:`abort` does, but keep what has come for :meth:`Sink.held`, if it is worth it and can be."""
+        ...
+
 
 class Sink(Protocol):
     """Opens one Writer per response that is worth keeping."""
 
-    async def open(self, request: Request, head: Head) -> Writer:
-        """Prepare to take the body of this response. Raises LocalError."""
+    async def held(self, request: Request) -> Held | None:
+        """Return what an earlier attempt, of this run or another, has left of this request's body; None if nothing."""
+        ...
+
+    async def open(self, request: Request, head: Head, held: Held | None = None) -> Writer:
+        """Prepare to take the body of this response, or with ``held`` the rest of it. Raises LocalError."""
         ...

@@ -4,6 +4,7 @@ import asyncio
 from hashlib import sha256
 from typing import Final
 
+from fetcher.conditional import Held
 from fetcher.model import Head, Request, Stored
 
 #: Larger pieces are hashed on a thread, in bytes: hashing takes longer than the hop.
@@ -28,10 +29,16 @@ class _NullWriter:
     async def abort(self) -> None:
         pass
 
+    async def hold(self) -> None:
+        pass
+
 
 class NullSink:
     """Takes every body and leaves nothing: for checking links."""
 
-    async def open(self, request: Request, head: Head) -> _NullWriter:  # noqa: ARG002  a body is a body
+    async def held(self, request: Request) -> None:
+        """Return None: nothing is ever left."""
+
+    async def open(self, request: Request, head: Head, held: Held | None = None) -> _NullWriter:  # noqa: ARG002
         """Prepare to count and hash one body."""
         return _NullWriter()

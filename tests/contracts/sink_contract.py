@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import pytest
@@ -96,6 +96,28 @@ class SinkContract:
         assert open_descriptors() <= before
         body = body_of("/b", size)
         self.check(place, await store(place.sink, "http://h/a", cut(body, 600)), body)
+
+    @pytest.mark.parametrize("size", [0, 10, 100_000])
+    async def test_hold(self, place: Place, size: int) -> None:
+        """A body that is held shows nothing, leaves nothing open, and the next attempt gets whole all the same."""
+        before = open_descriptors()
+        body = body_of("/a", size)
+        part = replace(head("http://h/a"), validator='"1"')
+        writer = await place.sink.open(request("http://h/a"), part)
+        for piece in cut(body, 600):
+            await writer.write(piece)
+        await writer.hold()
+        assert not place.shown()
+        assert open_descriptors() <= before
+        held = await place.sink.held(request("http://h/a"))
+        assert held is None or (0 < held.size <= size and held.validator == '"1"')
+        writer = await place.sink.open(request("http://h/a"), part, held)
+        for piece in cut(body[held.size if held else 0 :] + b"the rest", 600):
+            await writer.write(piece)
+        self.check(place, await writer.commit(), body + b"the rest")
+        assert not [*place.hidden()]
+        assert await place.sink.held(request("http://h/a")) is None
+        assert open_descriptors() <= before
 
     async def test_many_at_once(self, place: Place) -> None:
         """Bodies that arrive at the same time do not mix."""

@@ -1,0 +1,62 @@
+"""L1: which bytes of an earlier response still count: validators and ranges."""
+
+import re
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+#: A Last-Modified this many seconds before Date tells versions apart, whatever the clocks (RFC 9110 section 8.8.2.2).
+_SETTLED: Final = 60.0
+
+# What a server says here is said back to it: nothing but ASCII, of a length that any server takes.
+_STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{1,256}"')
+_HTTP_DATE: Final = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The first ``size`` bytes of a body, left by an attempt whose response carried this strong ``validator``."""
+
+    size: int
+    validator: str
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The header fields that ask for the rest, or for all of it if it has changed (RFC 9110 section 13.1.5)."""
+        return ("Range", f"bytes={self.size}-"), ("If-Range", self.validator)
+
+
+def strong_validator(etag: str | None, last_modified: str | None, date: str | None) -> str | None:
+    """Return what proves two responses to hold the same bytes: a strong ETag, else a Last-Modified that is old enough.
+
+    None if there is no such proof.
+    """
+    if etag is not None:
+        return etag if _STRONG_ETAG.fullmatch(etag) else None
+    modified, sent = _seconds(last_modified), _seconds(date)
+    if modified is None or sent is None or sent - modified < _SETTLED:
+        return None
+    return last_modified
+
+
+def remainder(held: Held, content_range: str | None, etag: str | None, last_modified: str | None) -> int | None:
+    """Return how many bytes a 206 with these fields brings, None unless they are the rest of what is held.
+
+    The rest goes from the first missing byte to the end, of the same version. A 206 must repeat the validator: it is
+    the only sign that the server has looked at If-Range (RFC 9110 section 15.3.7).
+    """
+    match = _CONTENT_RANGE.fullmatch(content_range or "")
+    if match is None or held.validator not in (etag, last_modified):
+        return None
+    first, last, size = map(int, match.groups())
+    return size - first if first == held.size <= last == size - 1 else None
+
+
+def _seconds(date: str | None) -> float | None:
+    if date is None or not _HTTP_DATE.fullmatch(date):
+        return None
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
