@@ -97,7 +97,8 @@ class Options:
     """Everything chosen for a run.
 
     ``headers`` go with the first request to the URL's own origin and are never sent to another one;
-    ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``.
+    ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``. With ``block_private`` no
+    connection is made to an address that is not of the public internet, whatever name or redirect leads there.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -108,4 +109,5 @@ class Options:
     headers: tuple[tuple[str, str], ...] = ()
     user_agent: str | None = None
     proxy: str | None = None
+    block_private: bool = False
     dry_run: bool = False

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from fetcher import __version__
 from fetcher.clock import Clock, SystemClock
+from fetcher.descriptors import allow
+from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter
 from fetcher.fetch import Fetch, Identity
 from fetcher.journal import Journal
@@ -17,12 +19,13 @@ from fetcher.options import Options
 from fetcher.run import Parts, Run
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.null import NullSink
+from fetcher.sinks.partial import Partials
 from fetcher.sources.argv import ArgvSource
 from fetcher.sources.base import Source
 from fetcher.sources.opener import check
 from fetcher.sources.text import TextSource
 from fetcher.transport.proxies import Proxies
-from fetcher.transport.session import SessionTransport
+from fetcher.transport.session import Reach, SessionTransport
 
 if TYPE_CHECKING:
     from fetcher.sinks.base import Sink
@@ -50,6 +53,10 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     Raises UsageError for a bad name template, LocalError if the directory cannot be used, BusyError if it is in use.
     """
     template = Template.parse(options.output.name)
+    options = _affordable(options, ears.observe)
+    proxies = Proxies(options.proxy)
+    if options.block_private and proxies.used:
+        raise UsageError("--block-private cannot see where a proxy connects to; say --proxy '' to go without one")
     naming = Naming(template, timestamp(ears.clock.now())[:10])
     identity = Identity(options.user_agent or USER_AGENT, options.headers)
     async with AsyncExitStack() as stack:
@@ -62,9 +69,17 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             await stack.enter_async_context(journal)
             for notice in journal.notices:
                 ears.observe(Notice(notice))
-            sink = FilesSink(directory, journal.partial, naming, disk)
+            sink = files = FilesSink(directory, Partials(journal.partial), naming, disk)
+            if not options.dry_run:
+                await files.take_up()
         named = options.output.save and not template.needs_body
-        transport = SessionTransport(options.timeouts, options.tls, Proxies(options.proxy), ears.clock)
+        transport = SessionTransport(
+            options.timeouts,
+            options.tls,
+            proxies,
+            ears.clock,
+            Reach(connections=options.limits.concurrency, block_private=options.block_private),
+        )
         await stack.enter_async_context(transport)
         parts = Parts(
             fetch=Fetch(transport, sink, identity, options.limits, ears.clock),
@@ -76,6 +91,16 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             preview=lambda request: naming.claim(request, None, None) if named else None,
         )
         yield Run(options, parts)
+
+
+def _affordable(options: Options, observe: Observer) -> Options:
+    """Return the options with as many requests at once as this process may have files open for."""
+    wanted = options.limits.concurrency
+    allowed = allow(wanted)
+    if allowed == wanted:
+        return options
+    observe(Notice(f"{allowed} at once instead of {wanted}: the limit of open files is low (ulimit -n)"))
+    return replace(options, limits=replace(options.limits, concurrency=allowed))
 
 
 def sources(arguments: Iterable[str]) -> list[Source]:

@@ -56,6 +56,7 @@ class Asked:
     endless_headers: bool = False  # 64 MiB of them
     raw: str = ""  # exactly these bytes (base64, URL-safe alphabet), then closes
     raw_hold: bool = False  # but stays open
+    no_notify: bool = False  # ends the connection, of TLS without its close_notify
     # Over several requests.
     redirect_to: str = ""  # a Location, byte for byte; 302 unless `status` says else
     loop: bool = False  # redirects to itself

@@ -121,6 +121,8 @@ class _Connection:
             self.writer.write(block)
         if asked.reset_at >= 0:
             await self._reset()
+        if asked.no_notify:
+            await self._cut()
         return cut < 0 and not reply.close
 
     async def _endless_headers(self) -> bool:
@@ -132,15 +134,23 @@ class _Connection:
         return False
 
     async def _reset(self) -> None:
-        """Wait until the client's side has what is written, which a reset would discard; then RST instead of FIN."""
-        transport = self.writer.transport
-        sock = transport.get_extra_info("socket")
-        transport.set_write_buffer_limits(high=0)
-        await self.writer.drain()
-        while any(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))):
-            await self._pause(0.001)
+        """Send RST instead of FIN."""
+        sock = await self._flushed()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+        self.writer.transport.abort()
+
+    async def _cut(self) -> None:
+        """Close beneath TLS."""
+        await self._flushed()
+        self.writer.transport.abort()
+
+    async def _flushed(self) -> socket.socket:
+        """Wait until the client's side has what is written, which an end would discard; return the socket."""
+        transport = self.writer.transport
+        sock: socket.socket = transport.get_extra_info("socket")
+        while transport.get_write_buffer_size() or any(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))):
+            await self._pause(0.001)
+        return sock
 
 
 class Server:

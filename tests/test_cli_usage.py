@@ -69,6 +69,7 @@ URL = "http://127.0.0.1:1/"
         (f"get {URL} -H x", "--header: write a header field such as 'Accept: text/html'"),
         (f"get {URL} -H @none", "--header @none: No such file or directory"),
         (f"get {URL} -H Host:x", "--header: Host is decided by the request itself"),
+        (f"get {URL} -H range:bytes=0-", "--header: range is decided by the request itself"),
         (f"get {URL} --user-agent \x1b", "--user-agent: control characters have no place in a header field"),
         (f"get {URL} --proxy ftp://x", "--proxy: write a proxy such as http://proxy:3128"),
         (f"get {URL} --ca-file none", "--ca-file none: No such file or directory"),

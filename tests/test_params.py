@@ -142,7 +142,13 @@ def test_refused_fields_of_files(tmp_path: Path) -> None:
     assert str(refusal.value) == f"--header @{file}, line 3: write a header field such as 'Accept: text/html'"
 
 
-@pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "CONNECTION", "accept-encoding", "TE"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Host", "content-length", "Transfer-Encoding", "CONNECTION", "accept-encoding", "TE", "upgrade", "Range",
+        "If-Range",
+    ],
+)  # fmt: skip
 def test_fields_that_are_not_the_users(name: str) -> None:
     """What the request itself decides cannot be set."""
     with pytest.raises(UsageError, match=f"^--header: {name} is decided by the request itself$"):

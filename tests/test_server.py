@@ -213,6 +213,23 @@ def test_good_certificate(tls: Tls, server: Scope, ca_file: Path) -> None:
         ask_tls(tls.good, None, tls.good.url())
 
 
+@pytest.mark.parametrize("options", [{}, {"no_notify": 1}])
+def test_end_of_tls(tls: Tls, ca_file: Path, options: dict[str, Value]) -> None:
+    """TLS says that it ends, unless it is asked to break off."""
+    url = tls.good.url("a", no_length=1, **options)
+    context = ssl.create_default_context(cafile=ca_file)
+    with (
+        connect(url) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False) as link,
+    ):
+        link.sendall(request(url))
+        if options:
+            with pytest.raises(ssl.SSLEOFError):
+                rest(link)
+        else:
+            assert rest(link).body == tls.good.body_of("a")
+
+
 @pytest.mark.parametrize(
     ("variant", "reason"),
     [("expired", "certificate has expired"), ("wrong_host", "mismatch"), ("self_signed", "self[- ]signed")],

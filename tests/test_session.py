@@ -17,11 +17,13 @@ from fetcher.transport.base import Hop
 from fetcher.transport.proxies import Proxies
 from fetcher.transport.session import SessionTransport
 from tests.conftest import Tls
-from tests.contracts.transport_contract import Make, TransportContract, failure, get
+from tests.contracts.connection_contract import ConnectionContract
+from tests.contracts.exchange import Make, failure, get
+from tests.contracts.transport_contract import TransportContract
 from tests.server import Scope
 
 
-class TestSession(TransportContract):
+class TestSession(TransportContract, ConnectionContract):
     @pytest.fixture
     def make(self) -> Make:
         """Sessions."""

@@ -92,6 +92,10 @@ class Flags:
     ca_file: Annotated[
         str | None, _option(REQUEST, "trust these certificates (PEM) instead of the system's", "--ca-file", metavar="F")
     ] = None
+    block_private: Annotated[
+        bool,
+        _option(REQUEST, "connect to addresses of the public internet only", "--block-private", show_default=False),
+    ] = False
     insecure: Annotated[bool, _option(REQUEST, "trust any certificate", "-k", "--insecure", show_default=False)] = False
 
     json: Annotated[

@@ -64,6 +64,7 @@ def options_of(flags: Flags) -> Options:
         headers=params.headers("--header", flags.header or []),
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
         proxy=_if_given(params.proxy, "--proxy", flags.proxy),
+        block_private=flags.block_private,
         dry_run=flags.dry_run,
     )
 

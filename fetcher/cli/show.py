@@ -78,10 +78,11 @@ class Show:
         if not summary.lines and summary.stop is None:
             self._progress.print_line(f"no URLs in {self._sources}")
             return
+        sources = flags.sources or ()
         context = SummaryContext(
             again=self._again,
             directory=None if flags.no_save or flags.dry_run else flags.output_dir,
-            resumes=not flags.no_save and not flags.dry_run and flags.existing == "skip",
+            resumes=not flags.no_save and not flags.dry_run and flags.existing == "skip" and "-" not in sources,
             width=environment.width,
         )
         # Nobody may be there to read it; how the run ended does not change by that.

@@ -61,6 +61,13 @@ class Response(Protocol):
         """
         ...
 
+    def doubts(self) -> tuple[str, ...]:
+        """Return, once the body is read, what keeps it from being known to be whole.
+
+        ``length_unknown`` if only the end of the connection ended it, and ``tls_cut`` if TLS did not confirm that end.
+        """
+        ...
+
     def timings(self) -> Timings | None:
         """Return how long each phase up to the head took, None if it was not measured."""
         ...

@@ -55,6 +55,8 @@ def translate(error: BaseException, at: Exchanged) -> FetchError:  # noqa: PLR09
             return _not_connected(error, at)
         case aiohttp.ClientHttpProxyError():
             return FetchError(ErrorKind.PROXY, f"proxy {_proxy(at)} said {error.status}")
+        case aiohttp.InvalidURL():
+            return FetchError(ErrorKind.INVALID_URL, f"{at.host} is no IPv4 address: write it as 192.0.2.1")
         case aiohttp.ClientResponseError() | HttpProcessingError():
             # Behind the first words stand the bytes that were read, which may be many.
             reason = error.message.partition("\n")[0].partition(":")[0].lower()
@@ -86,6 +88,10 @@ def _not_connected(error: aiohttp.ClientConnectorError, at: Exchanged) -> FetchE
 
 
 def _unreached(error: OSError, at: Exchanged) -> FetchError:
+    blocked = at.timeline.blocked_address
+    if blocked is not None and error.errno == errno.EACCES:
+        leads_to = "" if blocked == at.host.strip("[]") else f" resolves to {blocked}, which"
+        return FetchError(ErrorKind.BLOCKED_ADDRESS, f"{at.host}{leads_to} is not public; --block-private is on")
     if error.errno == errno.ECONNREFUSED:
         return FetchError(ErrorKind.CONNECT_REFUSED, f"{at.server} refused the connection")
     if error.errno == errno.ETIMEDOUT:

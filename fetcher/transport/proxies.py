@@ -14,6 +14,11 @@ class Proxies:
         self._given = given
         self._environment = {} if given is not None else getproxies_environment()
 
+    @property
+    def used(self) -> bool:
+        """Whether any URL goes through a proxy."""
+        return bool(self._given or self._environment.keys() - {"no"})
+
     def find(self, url: str) -> str | None:
         """Return the proxy's URL for a request to ``url``, None to go directly.
 

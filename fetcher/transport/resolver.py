@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from fetcher.transport.guard import is_public
 from fetcher.transport.timeline import current_timeline
 
 #: Look-ups under way at once.
@@ -24,9 +25,12 @@ class SystemResolver(AbstractResolver):
     """Asks ``getaddrinfo`` on daemon threads: a name server that never answers holds neither disk work nor the exit.
 
     A thread pool would do both: its threads are joined when the interpreter ends.
+    With ``public_first``, addresses that are not public are left out as long as there is another, so that a failure
+    is that one's own. This is no defence: an address that stands in a URL never comes by here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, public_first: bool = False) -> None:
+        self._public_first = public_first
         self._slots = asyncio.Semaphore(_MOST)
 
     async def resolve(
@@ -36,6 +40,8 @@ class SystemResolver(AbstractResolver):
         async with self._slots:
             with current_timeline().dns():
                 found = await _on_daemon_thread(host, port, family)
+        if self._public_first:
+            found = [each for each in found if is_public(str(each[4][0]))] or found
         return [
             ResolveResult(hostname=host, host=str(address[0]), port=port, family=family, proto=proto, flags=_NUMERIC)
             for family, _, proto, _, address in found

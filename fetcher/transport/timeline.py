@@ -11,10 +11,11 @@ from fetcher.model import Timings
 class Timeline:
     """Notes the moments of one exchange; each phase is the time between two of them.
 
+    ``blocked_address`` is one that the exchange was not allowed to connect to.
     A name looked up for several exchanges at once, or a reused connection, leaves its phases out.
     """
 
-    __slots__ = ("_clock", "connecting", "head", "looked_up", "lookup", "sent", "started", "tls")
+    __slots__ = ("_clock", "blocked_address", "connecting", "head", "looked_up", "lookup", "sent", "started", "tls")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -25,6 +26,7 @@ class Timeline:
         self.tls: float | None = None
         self.sent: float | None = None
         self.head: float | None = None
+        self.blocked_address: str | None = None
 
     @contextmanager
     def dns(self) -> Iterator[None]:
