@@ -39,9 +39,10 @@ class Journal:
     """The records of all runs in one directory, as an async context manager.
 
     Entering it takes the lock and reads the file once. It then holds where each stored URL's latest record lies,
-    about 37 bytes a URL, and not the records. A last line that a crash has torn is cut off.
+    about 37 bytes a URL, and not the records. A last line that a crash has torn is cut off. Leaving it syncs the file
+    to the medium, once; the bodies it tells of are not synced.
     With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
-    Raises LocalError if the directory cannot be used, BusyError if another run uses it.
+    Raises LocalError if the directory cannot be used or the file not be synced, BusyError if another run uses it.
     """
 
     def __init__(self, directory: Path, executor: Executor, remember: Remember, *, writable: bool = True) -> None:
@@ -78,7 +79,10 @@ class Journal:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._run(self._close)
+        try:
+            await whole(self._run(self._sync_and_close))
+        except OSError as error:
+            raise self._failure(error) from error
 
     async def write(self, batch: Sequence[Settled]) -> None:
         """Append the records of a batch; raises LocalError if the disk does not take them."""
@@ -88,7 +92,7 @@ class Journal:
         try:
             offset = await self._run(self._append, b"".join(settled.line for settled in kept))
         except OSError as error:
-            raise LocalError(f"{(error.strerror or 'disk error').lower()}: {self.path}") from error
+            raise self._failure(error) from error
         for settled in kept:
             if settled.record.ok and settled.key is not None:
                 self._offsets.set(hash64(settled.key), offset)
@@ -104,6 +108,9 @@ class Journal:
         places = [(key, self._offsets.get(hash64(key))) for key in keys]
         return await self._run(self._find, places)
 
+    def _failure(self, error: OSError) -> LocalError:
+        return LocalError(f"{(error.strerror or 'disk error').lower()}: {self.path}")
+
     async def _run(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
@@ -116,6 +123,13 @@ class Journal:
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         if self._file >= 0:
             self._replay()
+
+    def _sync_and_close(self) -> None:
+        try:
+            if self._writable and self._file >= 0:
+                os.fsync(self._file)
+        finally:
+            self._close()
 
     def _close(self) -> None:
         for descriptor in (self._file, self._lock):

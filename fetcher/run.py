@@ -87,7 +87,7 @@ class Run:
         self._scheduler = Scheduler(per_host=limits.per_host, rate=limits.rate, host_rate=limits.host_rate)
         self._retries = RetryPolicy(options.retries.count, options.retries.max_wait)
         self._slots = asyncio.Semaphore(limits.concurrency)
-        self._recorder = Recorder(parts.writers, self._written, self._writer_failed)
+        self._recorder = Recorder(parts.writers, self._written, self._give_up)
         self._histories: dict[int, History] = {}
         #: What each request key is coming to: rows that repeat it and wait, then, until it is written, its record.
         self._coming: dict[str, list[Repeated] | Record] = {}
@@ -96,6 +96,7 @@ class Run:
         self._outstanding = 0
         self._fed = False
         self._stop: Stop | None = None
+        self._told = False
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._abort = asyncio.Event()
@@ -236,8 +237,7 @@ class Run:
         history = history.after(attempt)
         error = attempt.error
         if error is not None and error.kind == ErrorKind.DISK:
-            self._parts.observe(Notice(error.message))
-            self.stop(Stop.DISK)
+            self._give_up(Stop.DISK, error.message)
         delay = self._retries.delay(attempt, history.retried, clock.random()) if self._stop is None else None
         if error is None or delay is None:
             self._histories.pop(request.index, None)
@@ -290,8 +290,10 @@ class Run:
             if settled.key is not None and self._coming.get(settled.key) is settled.record:
                 del self._coming[settled.key]
 
-    def _writer_failed(self, reason: Stop, message: str) -> None:
-        if message:
+    def _give_up(self, reason: Stop, message: str) -> None:
+        """Stop, and say why, once: one full disk fails many transfers."""
+        if message and not self._told:
+            self._told = True
             self._parts.observe(Notice(message))
         self.stop(reason)
 

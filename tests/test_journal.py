@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -332,6 +333,42 @@ async def test_full_disk(directory: Directory, monkeypatch: pytest.MonkeyPatch, 
         assert directory.lines() == [to_line(first).strip()]
         await journal.write([directory.settled(later)])
         assert await find(journal, "http://h/first", "http://h/lost", "http://h/later") == [first, None, later]
+
+
+async def test_synced_once(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced when the journal is closed, on the disk's threads, and nothing else ever is."""
+    synced: list[tuple[Path, int, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        file = os.fstat(descriptor)
+        synced.append(
+            (Path(f"/proc/self/fd/{descriptor}").readlink(), file.st_size, threading.main_thread().ident == me())
+        )
+
+    me = threading.get_ident
+    monkeypatch.setattr(os, "fsync", fsync)
+    async with directory.journal() as journal:
+        await journal.write([directory.settled(fetched("http://h/a"))])
+        await journal.write([directory.settled(fetched("http://h/b", "h/b"))])
+        assert synced == []
+    assert synced == [(directory.path, directory.path.stat().st_size, False)]
+    async with directory.journal(writable=False):
+        pass
+    assert len(synced) == 1
+
+
+async def test_unsyncable(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that cannot keep the file is a LocalError, and leaves nothing open."""
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    before = open_descriptors()
+    journal = await directory.journal().__aenter__()
+    with pytest.raises(LocalError, match=f"^input/output error: {directory.path}$"):
+        await journal.__aexit__()
+    assert open_descriptors() <= before
 
 
 async def test_journal_that_vanished(directory: Directory) -> None:
