@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast check format build clean
+.PHONY: help demo test test-fast test-dev check format build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: $(VENV)/.dev ## Run all tests, offline; ARGS="-k naming" picks some
 
 test-fast: $(VENV)/.dev ## Run all tests but those that take seconds
 	@$(PYTEST) -m "not slow" $(ARGS)
+
+test-dev: $(VENV)/.dev ## Run the quick tests in Python's development mode
+	@$(BIN)/python -X dev -m pytest -n auto --maxprocesses 4 -q -m "not slow" $(ARGS)
 
 check: $(VENV)/.dev ## Check format, lint and types
 	@$(BIN)/ruff format --check --quiet

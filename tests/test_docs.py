@@ -1,5 +1,6 @@
 """What the documents say is true: tables agree with the code, commands and pieces of Python run, links lead somewhere."""
 
+import ast
 import json
 import os
 import re
@@ -15,15 +16,23 @@ from typing import Any, Final, get_type_hints
 import pytest
 
 import fetcher
+from fetcher import body, conditional, cookies, fetch, naming
 from fetcher.cli.flags import Flags
-from fetcher.errors import ONCE, Error, ErrorKind, http_kind, is_transient
+from fetcher.errors import MAX_MESSAGE, ONCE, Error, ErrorKind, http_kind, is_transient
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
 from fetcher.naming import Template
+from fetcher.options import Limits, Retries, Timeouts
 from fetcher.plan import Planner
+from fetcher.run import GRACE
+from fetcher.sinks import files
+from fetcher.sources.text import MAX_LINE
 from fetcher.status import ExitStatus
+from fetcher.transport import session
+from fetcher.urls import MAX_URL
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
+SECURITY: Final = ROOT / "docs/security.md"
 DOCUMENTS: Final = (README, ROOT / "CHANGELOG.md", ROOT / ".github/CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
 
 
@@ -69,9 +78,9 @@ def commands() -> Iterator[tuple[str, str]]:
                 yield where, variables + line
 
 
-def table(heading: str) -> list[list[str]]:
-    """Return the rows, without their head, of the first table below a heading of the README."""
-    section = README.read_text("utf-8").partition(f"\n## {heading}\n")[2]
+def table(heading: str, path: Path = README) -> list[list[str]]:
+    """Return the rows, without their head, of the first table below a heading."""
+    section = path.read_text("utf-8").partition(f"# {heading}\n")[2]
     rows = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
     assert rows is not None, heading
     return [re.split(r" (?<!\\)\| ", row.strip("| ")) for row in rows[0].splitlines()[2:]]
@@ -155,6 +164,87 @@ def test_file_names() -> None:
         request = Planner().plan(Row("list", 1, url))
         assert isinstance(request, Request)
         assert Template.parse(Flags().name).name(request, None, None, "2026-01-01") == path
+
+
+# --- promises and bounds
+
+#: The numbers of each bound, as the code has them: bytes, seconds or a count.
+BOUNDS: Final = {
+    "a line of a head": (session._MAX_LINE,),
+    "header fields in a head": (session._MAX_FIELDS,),
+    "bytes without a head or a piece of a body": (session._MAX_BESIDE,),
+    "interim (1xx) responses": (session._MAX_INTERIM,),
+    "redirects": (Limits().max_redirects,),
+    "cookies of one URL": (cookies._MOST, cookies._LONGEST),
+    "compressions of one body, one upon another": (body._MAX_CODINGS,),
+    "size after decompression": (body._BODY.ratio, body._BODY.slack),
+    "size between two compressions": (body._BETWEEN.ratio, body._BETWEEN.slack),
+    "size of a body, decompressed": (Limits().max_size,),
+    "a URL": (MAX_URL,),
+    "a line of a list": (MAX_LINE,),
+    "time to connect": (Timeouts().connect,),
+    "time without a byte": (Timeouts().read,),
+    "time of an attempt": (Timeouts().total,),
+    "attempts after the first": (Retries().count,),
+    "Retry-After": (Retries().max_wait,),
+    "error and redirect bodies that are read": (fetch._DRAINED, fetch._DRAINING),
+    "a part of a file's path": (naming._MAX_PART, naming._MAX_PART + 2 * len("~01234567"), 255),
+    "a file's path below DIR": (naming._MAX_PATH,),
+    "an error's `message`": (MAX_MESSAGE,),
+}
+
+
+def amounts(cell: str) -> tuple[float | None, ...]:
+    """Return the numbers in a text, in bytes where a unit follows, and None for ``none``."""
+    units = {"KiB": 1024, "MiB": 1024 * 1024}
+    found = re.findall(r"\bnone\b|\b[\d,]*\d(?: [KM]iB)?\b", cell)
+    return tuple(
+        None if word == "none" else int(word.split()[0].replace(",", "")) * units.get(word.partition(" ")[2], 1)
+        for word in found
+    )
+
+
+def test_bounds() -> None:
+    """Each bound in docs/security.md is the code's."""
+    assert {row[0]: amounts(row[1]) for row in table("10. Everything has an end", SECURITY)} == BOUNDS
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (README, f"gives transfers {GRACE:g} s to finish"),
+        (README, f"at least {files._WORTH // 1024} KiB"),
+        (ROOT / "docs/record.md", f"at most {MAX_MESSAGE} characters"),
+        (SECURITY, f"Last-Modified at least {conditional._SETTLED:g} s older than its Date"),
+    ],
+)
+def test_numbers_in_sentences(path: Path, sentence: str) -> None:
+    """Numbers that stand in sentences are the code's too."""
+    assert sentence in " ".join(path.read_text("utf-8").split())
+
+
+def test_names_of_tests() -> None:
+    """Each promise names tests that hold it, and all of those are there."""
+    text_of_it = SECURITY.read_text("utf-8")
+    promises = re.split(r"^### ", text_of_it, flags=re.MULTILINE)[1:]
+    assert [int(promise.partition(".")[0]) for promise in promises] == list(range(1, 14))
+    for promise in promises:
+        assert "\nHeld by `" in promise, promise.splitlines()[0]
+    named = re.findall(r"`([\w/]+\.py)::([\w:]+)`", text_of_it)
+    assert len(named) == text_of_it.count("::test_")
+    assert [f"{file}::{name}" for file, name in named if name not in named_in(ROOT / "tests" / file)] == []
+
+
+def named_in(path: Path) -> set[str]:
+    """Return the tests of a file as pytest names them, without running it."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    found = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, functions):
+            found.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}::{inner.name}" for inner in node.body if isinstance(inner, functions)}
+    return {name for name in found if "test_" in name}
 
 
 # --- the README's first screen, links, targets
@@ -311,7 +401,8 @@ def test_first_run(site: str, tmp_path: Path) -> None:
     assert sorted(ran.stdout.splitlines()) == sorted(
         line.replace("127.0.0.1:8080", site) for line in uses.lines if line.startswith("http")
     )
-    got = ran.stderr.splitlines()
+    # What asyncio's debug mode says about a busy machine is not fetcher's.
+    got = [line for line in ran.stderr.splitlines() if not line.startswith("Executing <")]
     assert [line.split(" in ")[0] for line in got[:1]] == [line.split(" in ")[0] for line in summary.lines[:1]]
     assert got[1] == summary.lines[1]
     assert [line.split()[0] for line in got[2:]] == [line.split()[0] for line in summary.lines[2:]]
