@@ -218,6 +218,7 @@ def test_end_of_tls(tls: Tls, ca_file: Path, options: dict[str, Value]) -> None:
     """TLS says that it ends, unless it is asked to break off."""
     url = tls.good.url("a", no_length=1, **options)
     context = ssl.create_default_context(cafile=ca_file)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # set by default in some builds of Python
     with (
         connect(url) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=False) as link,
