@@ -225,7 +225,7 @@ def test_end_of_tls(tls: Tls, ca_file: Path, options: dict[str, Value]) -> None:
     ):
         link.sendall(request(url))
         if options:
-            with pytest.raises(ssl.SSLError, match="EOF|eof"):
+            with pytest.raises(ssl.SSLError, match=r"EOF|eof"):
                 rest(link)
         else:
             assert rest(link).body == tls.good.body_of("a")
