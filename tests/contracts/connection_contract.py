@@ -91,6 +91,28 @@ class ConnectionContract(WithTransport):
         assert kind == ErrorKind.TLS_HANDSHAKE
         assert words.startswith(f"{server.host} does not speak TLS")
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            pytest.param(b"\x15\x03\x01\x00\x02\x02\x46", id="alert"),
+            pytest.param(
+                b"\x16\x03\x01\x00\x2a\x02\x00\x00\x26\x03\x01" + bytes(32) + b"\x00\x00\x2f\x00", id="server hello"
+            ),
+        ],
+    )
+    async def test_old_tls(self, transport: Transport, answer: bytes) -> None:
+        """A server that knows no TLS after 1.0 is refused, whether it says so or chooses that (RFC 8996)."""
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(10_000)
+            writer.write(answer)
+            await reader.read()
+
+        async with listening(talk) as server:
+            kind, words = await failure(transport, f"https://{server}/")
+        assert kind == ErrorKind.TLS_HANDSHAKE
+        assert words.startswith(f"{server} does not speak TLS")
+
     async def test_close_amid_the_handshake(self, transport: Transport) -> None:
         """A server that leaves while TLS begins has closed."""
 
