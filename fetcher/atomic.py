@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 
-from fetcher.errors import LocalError, UsageError
+from fetcher.errors import LocalError, UsageError, words_of
 
 _T = TypeVar("_T")
 
@@ -66,7 +66,7 @@ class AtomicFile:
                 self._temporary.unlink(missing_ok=True)
 
     def _failure(self, error: OSError) -> LocalError:
-        return LocalError(f"cannot write {self._path}: {(error.strerror or 'disk error').lower()}")
+        return LocalError(f"cannot write {self._path}: {words_of(error)}")
 
 
 async def whole(work: Awaitable[_T]) -> _T:

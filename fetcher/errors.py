@@ -98,6 +98,11 @@ def http_kind(status: int) -> str:
     return f"http.{status}"
 
 
+def words_of(error: OSError, otherwise: str = "disk error") -> str:
+    """Return what the system says of its failure, as part of a message of ours; ``otherwise`` if it says nothing."""
+    return (error.strerror or otherwise).lower()
+
+
 def is_transient(kind: str) -> bool:
     """Tell whether a failure of this kind may go away by trying again."""
     return kind in _TRANSIENT

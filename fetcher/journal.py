@@ -17,7 +17,7 @@ from typing import Final, Self, TypeVar
 import orjson
 
 from fetcher.atomic import whole
-from fetcher.errors import BusyError, FetchError, LocalError
+from fetcher.errors import BusyError, FetchError, LocalError, words_of
 from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Outcome, Record, from_line
@@ -72,7 +72,7 @@ class Journal:
         except OSError as error:
             self._close()
             where = error.filename or self._directory
-            raise LocalError(f"cannot use {where}: {(error.strerror or str(error)).lower()}") from error
+            raise LocalError(f"cannot use {where}: {words_of(error, str(error))}") from error
         except BaseException:
             self._close()
             raise
@@ -109,7 +109,7 @@ class Journal:
         return await self._run(self._find, places)
 
     def _failure(self, error: OSError) -> LocalError:
-        return LocalError(f"{(error.strerror or 'disk error').lower()}: {self.path}")
+        return LocalError(f"{words_of(error)}: {self.path}")
 
     async def _run(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)

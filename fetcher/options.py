@@ -7,7 +7,7 @@ from typing import Final
 
 from fetcher.errors import UsageError
 
-#: What a server gets to hear when the user says nothing else; the version is filled in by the package.
+#: How files are called when the user says nothing else.
 DEFAULT_NAME: Final = "{host}/{path}"
 
 

@@ -8,7 +8,7 @@ from typer import BadParameter
 from typer.exceptions import Abort, TyperException
 
 from fetcher.cli.app import app
-from fetcher.errors import BusyError, LocalError, UsageError
+from fetcher.errors import BusyError, LocalError, UsageError, words_of
 from fetcher.status import ExitStatus
 from fetcher.text import printable
 
@@ -37,7 +37,7 @@ def outcome() -> int:  # noqa: PLR0911  one table
             return ExitStatus.PIPE
         raise
     except OSError as error:
-        _say((error.strerror or str(error)).lower())
+        _say(words_of(error, str(error)))
         return ExitStatus.LOCAL
     except Exception:  # noqa: BLE001  the last resort: the documented status of a bug, and all that helps to mend it
         traceback.print_exc()

@@ -16,7 +16,7 @@ import aiofiles
 
 from fetcher.atomic import whole
 from fetcher.conditional import Held
-from fetcher.errors import LocalError
+from fetcher.errors import LocalError, words_of
 from fetcher.model import Head, Request, Stored
 from fetcher.naming import Names, Template
 from fetcher.sinks.partial import Partials
@@ -95,7 +95,7 @@ class FilesSink:
             await self.run(self.partials.sweep)
         except OSError as error:
             where = error.filename or self.directory
-            raise LocalError(f"cannot use {where}: {(error.strerror or 'disk error').lower()}") from error
+            raise LocalError(f"cannot use {where}: {words_of(error)}") from error
 
     async def held(self, request: Request) -> Held | None:
         """Return what an earlier attempt has left of this request's body."""
@@ -172,7 +172,7 @@ class _FileWriter:
             return await whole(work)
         except OSError as error:
             where = error.filename2 or error.filename or self._sink.directory
-            raise LocalError(f"{(error.strerror or 'disk error').lower()}: {where}") from error
+            raise LocalError(f"{words_of(error)}: {where}") from error
 
     async def _commit_small(self) -> Stored:
         """Write, hash and rename a body that fits a block in a single hop."""

@@ -8,7 +8,7 @@ from typing import Final
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from fetcher.errors import ErrorKind, FetchError
+from fetcher.errors import ErrorKind, FetchError, words_of
 from fetcher.options import Timeouts
 from fetcher.text import seconds_text, size_text
 from fetcher.transport.timeline import Timeline
@@ -124,7 +124,7 @@ def reason_of(error: OSError) -> str:
     """Return what the system or the TLS library says, in a few words."""
     if isinstance(error, ssl.SSLError):
         return (error.reason or "handshake failed").lower().replace("_", " ")
-    return (error.strerror or "failed").lower()
+    return words_of(error, "failed")
 
 
 def _verify_message(error: Exception) -> str:

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from typing import Final
 
-from fetcher.errors import LocalError
+from fetcher.errors import LocalError, words_of
 from fetcher.events import Settled
 
 #: A pipe that takes anything takes this many bytes at once and in one piece (POSIX: PIPE_BUF).
@@ -34,7 +34,7 @@ class NdjsonWriter:
         except ConnectionError as error:
             raise BrokenPipeError from error
         except OSError as error:
-            raise LocalError(f"standard output: {(error.strerror or 'cannot be written').lower()}") from error
+            raise LocalError(f"standard output: {words_of(error, 'cannot be written')}") from error
 
     async def _write_when_ready(self, block: bytes) -> None:
         poll = select.poll()
