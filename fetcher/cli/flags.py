@@ -2,9 +2,14 @@
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from typer import Argument, Option
+
+from fetcher.options import Options
+
+#: What holds where nothing is typed.
+_DEFAULTS: Final = Options()
 
 OUTPUT, SPEED, PATIENCE, REQUEST, PRINTING, RUN = "Output", "Speed", "Patience", "Request", "Printing", "Run"
 
@@ -36,18 +41,20 @@ class Flags:
 
     output_dir: Annotated[
         str, _option(OUTPUT, "where files and the run's state go", "-o", "--output-dir", metavar="DIR")
-    ] = "fetched"
+    ] = str(_DEFAULTS.output.directory)
     name: Annotated[str, _option(OUTPUT, "how files are called, see below", "--name", metavar="TEMPLATE")] = (
-        "{host}/{path}"
+        _DEFAULTS.output.name
     )
     existing: Annotated[
         str, _option(OUTPUT, "what is there already: skip or replace", "--existing", metavar="WHAT")
-    ] = "skip"
+    ] = _DEFAULTS.output.existing.value
     no_save: Annotated[
         bool, _option(OUTPUT, "fetch and hash, keep nothing: check links", "--no-save", show_default=False)
     ] = False
 
-    concurrency: Annotated[str, _option(SPEED, "requests at once", "-c", "--concurrency", metavar="N")] = "50"
+    concurrency: Annotated[str, _option(SPEED, "requests at once", "-c", "--concurrency", metavar="N")] = str(
+        _DEFAULTS.limits.concurrency
+    )
     per_host: Annotated[
         str | None,
         _option(SPEED, "requests at once to one host  [as --concurrency]", "--per-host", metavar="N"),
@@ -56,16 +63,20 @@ class Flags:
     host_rate: Annotated[str | None, _option(SPEED, "the same for each host", "--host-rate", metavar="R")] = None
 
     retries: Annotated[str, _option(PATIENCE, "tries after the first, for what may pass", "--retries", metavar="N")] = (
-        "3"
+        str(_DEFAULTS.retries.count)
     )
-    connect_timeout: Annotated[str, _option(PATIENCE, "for DNS, TCP and TLS", "--connect-timeout", metavar="S")] = "10"
-    read_timeout: Annotated[str, _option(PATIENCE, "without a single byte", "--read-timeout", metavar="S")] = "30"
+    connect_timeout: Annotated[str, _option(PATIENCE, "for DNS, TCP and TLS", "--connect-timeout", metavar="S")] = (
+        f"{_DEFAULTS.timeouts.connect:g}"
+    )
+    read_timeout: Annotated[str, _option(PATIENCE, "without a single byte", "--read-timeout", metavar="S")] = (
+        f"{_DEFAULTS.timeouts.read:g}"
+    )
     timeout: Annotated[
         str | None, _option(PATIENCE, "for one attempt in total, redirects and body included", "--timeout", metavar="S")
     ] = None
     max_retry_wait: Annotated[
         str, _option(PATIENCE, "the longest Retry-After that is obeyed", "--max-retry-wait", metavar="S")
-    ] = "300"
+    ] = f"{_DEFAULTS.retries.max_wait:g}"
     max_size: Annotated[
         str | None, _option(PATIENCE, "refuse larger bodies: 500k, 10M, 2Gi", "--max-size", metavar="SIZE")
     ] = None
@@ -85,7 +96,9 @@ class Flags:
     user_agent: Annotated[str | None, _option(REQUEST, "instead of fetcher/VERSION", "--user-agent", metavar="S")] = (
         None
     )
-    max_redirects: Annotated[str, _option(REQUEST, "hops that are followed", "--max-redirects", metavar="N")] = "20"
+    max_redirects: Annotated[str, _option(REQUEST, "hops that are followed", "--max-redirects", metavar="N")] = str(
+        _DEFAULTS.limits.max_redirects
+    )
     proxy: Annotated[
         str | None, _option(REQUEST, "instead of http_proxy, https_proxy, no_proxy", "--proxy", metavar="URL")
     ] = None
