@@ -1,7 +1,7 @@
-"""L2: a body's content codings undone as it streams, strictly and within bounds."""
+"""L1: a body's content codings undone as it streams, strictly and within bounds."""
 
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +11,7 @@ from fetcher.text import size_text
 if TYPE_CHECKING:
     from zlib import _Decompress
 
-#: The value for Accept-Encoding: what :func:`decoded` can undo.
+#: The value for Accept-Encoding: what :class:`Decoding` can undo.
 ACCEPTED: Final = "gzip, deflate"
 
 _NAMES: Final = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
@@ -56,39 +56,63 @@ def codings(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(_NAMES[name] for name in names)
 
 
-def decoded(chunks: AsyncIterator[bytes], applied: Sequence[str], *, max_size: int | None) -> AsyncIterator[bytes]:
-    """Return the body with the codings ``applied`` (see :func:`codings`) undone: all of it, or a FetchError.
+class Decoding:
+    """Undoes the codings ``applied`` to one body (see :func:`codings`): all of it comes out, or a FetchError.
 
+    Feed it the chunks in order, taking all pieces of one before the next, and close it when the body is whole.
     Pieces of a decoded body are 256 KiB at most. An empty body is an empty body under any coding.
-    With neither codings nor a ``max_size`` in bytes, ``chunks`` itself is returned.
 
-    Raises FetchError, besides what ``chunks`` raises, of kind
+    Raises FetchError of kind
     ``truncated`` for a stream that stops before its end;
     ``decode`` for damaged data, a wrong checksum, or bytes after the end (RFC 1950, 1951, 1952);
     ``too_large`` for more than ``max_size`` bytes, or more than a compressed body can honestly hold.
     """
-    if not applied and max_size is None:
-        return chunks
-    decoders = [_Decoder(coding, _BODY if at == 0 else _BETWEEN) for at, coding in enumerate(applied)]
-    return _bounded(chunks, decoders[::-1], max_size)
 
+    def __init__(self, applied: Sequence[str], *, max_size: int | None) -> None:
+        self._decoders = [_Decoder(coding, _BODY if at == 0 else _BETWEEN) for at, coding in enumerate(applied)][::-1]
+        self._max_size = max_size
+        self._received = 0
+        self._size = 0
 
-async def _bounded(
-    chunks: AsyncIterator[bytes], decoders: Sequence["_Decoder"], max_size: int | None
-) -> AsyncIterator[bytes]:
-    received = size = 0
-    async for chunk in chunks:
-        received += len(chunk)
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what the body holds as far as this chunk reaches."""
+        self._received += len(chunk)
         pieces: Iterator[bytes] = iter((chunk,))
-        for decoder in decoders:
-            pieces = decoder.feed(pieces, received)
+        for decoder in self._decoders:
+            pieces = decoder.feed(pieces, self._received)
         for piece in pieces:
-            size += len(piece)
-            if max_size is not None and size > max_size:
-                raise FetchError(ErrorKind.TOO_LARGE, f"body is more than {size_text(max_size)}, the --max-size")
+            self._size += len(piece)
+            if self._max_size is not None and self._size > self._max_size:
+                most = size_text(self._max_size)
+                raise FetchError(ErrorKind.TOO_LARGE, f"body is more than {most}, the --max-size")
             yield piece
-    for decoder in decoders:
-        decoder.close()
+
+    def close(self) -> None:
+        """Confirm that the body may end here."""
+        for decoder in self._decoders:
+            decoder.close()
+
+
+class Rest:
+    """Passes on as many bytes as a Content-Range announced; raises FetchError for fewer or more, whatever the framing."""
+
+    def __init__(self, size: int) -> None:
+        self._announced = size
+        self._received = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the chunk; kind ``protocol`` if it is too much."""
+        self._received += len(chunk)
+        if self._received > self._announced:
+            reason = f"more than the {self._announced:,} bytes that Content-Range tells"
+            raise FetchError(ErrorKind.PROTOCOL, reason)
+        yield chunk
+
+    def close(self) -> None:
+        """Confirm that the body may end here; kind ``truncated`` if it may not."""
+        if self._received < self._announced:
+            reason = f"{self._received:,} of the {self._announced:,} bytes that Content-Range tells"
+            raise FetchError(ErrorKind.TRUNCATED, reason)
 
 
 class _Decoder:

@@ -3,13 +3,13 @@
 import asyncio
 import traceback
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from fetcher.body import ACCEPTED, codings, decoded
+from fetcher.body import ACCEPTED, Decoding, Rest, codings
 from fetcher.clock import Clock
 from fetcher.conditional import Held, remainder, strong_validator
 from fetcher.cookies import Cookies
@@ -30,12 +30,13 @@ _DRAINED: Final = 64 * 1024
 _DRAINING: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
 class Identity:
     """What every request tells the server: ``user_agent`` everyone, ``headers`` only the URL's own origin."""
 
-    user_agent: str
-    headers: Headers = ()
+    def __init__(self, user_agent: str, headers: Headers = ()) -> None:
+        self._ours = ("User-Agent", user_agent), ("Accept", "*/*")
+        self._headers = headers
+        self._usual = self._fields(self._ours, headers, None, None)
 
     def fields(self, request: Request, *, own_origin: bool, cookie: str | None, held: Held | None) -> Headers:
         """Return the header fields of one hop; a header of the user's replaces ours of that name.
@@ -43,10 +44,18 @@ class Identity:
         But only what can be undone is asked for, and all cookies go in one field (RFC 6265 section 5.4).
         The rest of a body is the rest of its bytes as they are, so no coding is asked for then.
         """
-        ours = [("User-Agent", self.user_agent), ("Accept", "*/*")]
-        if own_origin and request.userinfo is not None:
-            ours.append(("Authorization", _basic(request.userinfo)))
-        theirs = [(name.lower(), name, value) for name, value in self.headers] if own_origin else []
+        if not own_origin:
+            return self._fields(self._ours, (), cookie, held)
+        if request.userinfo is not None:
+            ours = (*self._ours, ("Authorization", _basic(request.userinfo)))
+            return self._fields(ours, self._headers, cookie, held)
+        if cookie is None and held is None:
+            return self._usual
+        return self._fields(self._ours, self._headers, cookie, held)
+
+    @staticmethod
+    def _fields(ours: Headers, headers: Headers, cookie: str | None, held: Held | None) -> Headers:
+        theirs = [(name.lower(), name, value) for name, value in headers]
         given = {lower for lower, _, _ in theirs}
         asked = (("Accept-Encoding", ACCEPTED),) if held is None else (("Accept-Encoding", "identity"), *held.fields)
         taken = {"cookie", *(name.lower() for name, _ in asked)}
@@ -72,7 +81,7 @@ class _Progress:
     redirects: tuple[Redirect, ...] = ()
     resumed_from: int | None = None
     retry_after: float | None = None
-    timings: Timings | None = None
+    response: Response | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -96,8 +105,11 @@ class Fetch:
         error: Error | None = None
         started = self._clock.monotonic()
         try:
-            async with asyncio.timeout(total):
+            if total is None:
                 stored = await self._get(transfer, progress, observe)
+            else:
+                async with asyncio.timeout(total):
+                    stored = await self._get(transfer, progress, observe)
         except TimeoutError:
             limit = seconds_text(total or 0.0)
             error = Error.of(ErrorKind.TIMEOUT_TOTAL, f"not done within {limit}, {size_text(transfer.received)} came")
@@ -118,98 +130,115 @@ class Fetch:
             wire_bytes=transfer.received,
             resumed_from=progress.resumed_from,
             retry_after=progress.retry_after,
-            timings=_complete(progress.timings, ended - started) if stored is not None else progress.timings,
+            timings=_timings(progress.response, ended - started if stored is not None else None),
             warnings=progress.warnings,
         )
 
     async def _get(self, transfer: Transfer, progress: _Progress, observe: Observer) -> Stored:
         """Follow redirects to a response that is no redirect, and store its body, or the rest of what is held of it."""
         request = transfer.request
-        first = url = parse(request.target)
-        own_origin = True
-        cookies = Cookies()
+        url, own_origin, cookies = request.target, True, Cookies()
         held = await self._sink.held(request)
         while True:
-            own_origin = own_origin and url.origin == first.origin
-            cookie = cookies.field(url.target)
-            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookie, held=held)
-            async with self._transport.send(Hop(url.target, fields)) as response:
-                progress.head = head = _head(response, url.target)
-                progress.timings = response.timings()
+            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookies.field(url), held=held)
+            async with self._transport.send(Hop(url, fields)) as response:
+                answer = _Answer(response, url)
+                progress.head, progress.response = answer.head, response
                 if response.status not in REDIRECTS:
-                    if held is None or response.status not in (206, 416) or _rest(response, held) is not None:
-                        return await self._take(response, head, held, transfer, progress)
+                    if held is None or response.status not in (206, 416) or answer.rest_of(held) is not None:
+                        return await self._take(answer, held, transfer, progress)
                     held = None  # it does not go on from there: the same again, from the start
                     await _drain(response)
                     continue
-                following = next_hop(url.target, response.status, _field(response, "location"))
+                following = next_hop(url, response.status, answer.fields.get("location"))
                 observe(Redirected(request, response.status, following.target))
-                progress.redirects += (Redirect(response.status, url.target),)
+                progress.redirects += (Redirect(response.status, url),)
                 if len(progress.redirects) > self._limits.max_redirects:
                     most = self._limits.max_redirects
                     raise FetchError(ErrorKind.REDIRECT_LIMIT, f"{most} redirects, last to {following.target}")
-                cookies.take(url.target, response.headers)
+                cookies.take(url, response.headers)
                 await _drain(response)
-            url = following
+            own_origin = own_origin and following.origin == parse(request.target).origin
+            url = following.target
 
-    async def _take(
-        self, response: Response, head: Head, held: Held | None, transfer: Transfer, progress: _Progress
-    ) -> Stored:
+    async def _take(self, answer: "_Answer", held: Held | None, transfer: Transfer, progress: _Progress) -> Stored:
         """Store the body of a final response; anything but a whole good one is a FetchError."""
-        rest = _rest(response, held) if held is not None else None
+        response = answer.response
+        rest = answer.rest_of(held) if held is not None else None
         if rest is None:
             held = None
         if not 200 <= response.status < 300 or (response.status == 206 and held is None):
-            progress.retry_after = retry_after(_field(response, "retry-after"), self._clock.now())
+            progress.retry_after = retry_after(answer.fields.get("retry-after"), self._clock.now())
             await _drain(response)
             raise _bad_status(response)
         if response.status == 204:
             return Stored(None, 0, None)
         start = held.size if held is not None else 0
-        applied = codings(value for name, value in response.headers if name == "content-encoding")
+        applied = answer.codings
         max_size, length = self._limits.max_size, response.length if rest is None else rest
         if not applied and length is not None and max_size is not None and start + length > max_size:
             announced = size_text(start + length)
             raise FetchError(ErrorKind.TOO_LARGE, f"{announced} announced, --max-size is {size_text(max_size)}")
         transfer.total = length
         progress.resumed_from = start or None
-        counted = self._counted(response, transfer)
-        chunks = decoded(counted, applied, max_size=max_size) if rest is None else _exactly(rest, counted)
-        stored = await _pour(chunks, await self._sink.open(transfer.request, head, held))
+        between: Decoding | Rest | None = None
+        if rest is not None:
+            between = Rest(rest)
+        elif applied or max_size is not None:
+            between = Decoding(applied, max_size=max_size)
+        writer = await self._sink.open(transfer.request, answer.head, held)
+        stored = await self._pour(transfer, response, between, writer)
         progress.warnings += response.doubts()
         return stored
 
-    async def _counted(self, response: Response, transfer: Transfer) -> AsyncIterator[bytes]:
-        async for chunk in response.chunks():
-            transfer.received += len(chunk)
-            transfer.last_byte = self._clock.monotonic()
-            yield chunk
+    async def _pour(
+        self, transfer: Transfer, response: Response, between: Decoding | Rest | None, writer: Writer
+    ) -> Stored:
+        """Give the writer the whole body. Of one that was cut short, what can be gone on with is held."""
+        try:
+            while chunk := await response.read():
+                transfer.received += len(chunk)
+                transfer.last_byte = self._clock.monotonic()
+                if between is None:
+                    await writer.write(chunk)
+                else:
+                    for piece in between.feed(chunk):
+                        await writer.write(piece)
+            if between is not None:
+                between.close()
+            return await writer.commit()
+        except BaseException as error:
+            cut_short = isinstance(error, asyncio.CancelledError)
+            if isinstance(error, FetchError):
+                cut_short = is_transient(error.kind)
+            await (writer.hold() if cut_short else writer.abort())
+            raise
 
 
-async def _exactly(size: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield as many bytes as were announced; raises FetchError if there are fewer or more, whatever the framing."""
-    received = 0
-    async for chunk in chunks:
-        received += len(chunk)
-        if received > size:
-            raise FetchError(ErrorKind.PROTOCOL, f"more than the {size:,} bytes that Content-Range tells")
-        yield chunk
-    if received < size:
-        raise FetchError(ErrorKind.TRUNCATED, f"{received:,} of the {size:,} bytes that Content-Range tells")
+class _Answer:
+    """A response and what its header fields say; of repeated fields, ``fields`` has the first."""
 
+    __slots__ = ("fields", "head", "response")
 
-async def _pour(chunks: AsyncIterator[bytes], writer: Writer) -> Stored:
-    """Give the writer the whole body. Of one that was cut short, what can be gone on with is held."""
-    try:
-        async for chunk in chunks:
-            await writer.write(chunk)
-        return await writer.commit()
-    except BaseException as error:
-        cut_short = isinstance(error, asyncio.CancelledError)
-        if isinstance(error, FetchError):
-            cut_short = is_transient(error.kind)
-        await (writer.hold() if cut_short else writer.abort())
-        raise
+    def __init__(self, response: Response, url: str) -> None:
+        self.response = response
+        self.fields = dict(reversed(response.headers))
+        self.head = _head(response, self.fields, url)
+
+    @property
+    def codings(self) -> tuple[str, ...]:
+        """The content codings of the body, in the order they were applied; raises FetchError for unknown ones."""
+        if "content-encoding" not in self.fields:
+            return ()
+        return codings(value for name, value in self.response.headers if name == "content-encoding")
+
+    def rest_of(self, held: Held) -> int | None:
+        """Return how many bytes it brings if it is the rest of what is held; None if it is anything else."""
+        if self.response.status != 206 or "content-encoding" in self.fields:
+            return None
+        told = (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
+        rest = remainder(held, *told)
+        return rest if self.response.length in (None, rest) else None
 
 
 async def _drain(response: Response) -> None:
@@ -217,17 +246,8 @@ async def _drain(response: Response) -> None:
     if response.length is not None and response.length <= _DRAINED:
         with suppress(FetchError, TimeoutError):
             async with asyncio.timeout(_DRAINING):
-                async for _ in response.chunks():
+                while await response.read():
                     pass
-
-
-def _rest(response: Response, held: Held) -> int | None:
-    """Return how many bytes a response brings that is the rest of what is held; None if it is anything else."""
-    if response.status != 206 or _field(response, "content-encoding") is not None:
-        return None
-    told = (_field(response, name) for name in ("content-range", "etag", "last-modified"))
-    rest = remainder(held, *told)
-    return rest if response.length in (None, rest) else None
 
 
 def _bad_status(response: Response) -> FetchError:
@@ -241,12 +261,7 @@ def _bad_status(response: Response) -> FetchError:
     return FetchError(ErrorKind.PROTOCOL, f"{said} is no answer to a GET")
 
 
-def _field(response: Response, wanted: str) -> str | None:
-    return next((value for name, value in response.headers if name == wanted), None)
-
-
-def _head(response: Response, url: str) -> Head:
-    found = dict(reversed(response.headers))  # of repeated fields, the first
+def _head(response: Response, found: Mapping[str, str], url: str) -> Head:
     media_type, _, parameters = found.get("content-type", "").partition(";")
     return Head(
         status=response.status,
@@ -273,9 +288,14 @@ def _charset(parameters: str) -> str | None:
     return None
 
 
-def _complete(timings: Timings | None, elapsed: float) -> Timings | None:
-    """Add the phase that ends with the body: what the others leave of the attempt's time."""
-    if timings is None:
-        return None
-    phases = (timings.blocked, timings.dns, timings.connect, timings.tls, timings.send, timings.wait)
-    return replace(timings, receive=round(max(0.0, elapsed - sum(phase or 0.0 for phase in phases)), 6))
+def _timings(response: Response | None, elapsed: float | None) -> Timings | None:
+    """Return the phases of the last hop; of a whole body with the one it ends: what the others leave of the attempt."""
+    timings = response.timings() if response is not None else None
+    if timings is None or elapsed is None:
+        return timings
+    blocked, dns, connect, tls, send, wait = (
+        *(timings.blocked, timings.dns, timings.connect),
+        *(timings.tls, timings.send, timings.wait),
+    )
+    receive = elapsed - sum(phase or 0.0 for phase in (blocked, dns, connect, tls, send, wait))
+    return Timings(blocked, dns, connect, tls, send, wait, round(max(0.0, receive), 6))

@@ -24,8 +24,9 @@ from fetcher.sources.argv import ArgvSource
 from fetcher.sources.base import Source
 from fetcher.sources.opener import check
 from fetcher.sources.text import TextSource
+from fetcher.transport.base import Reach
 from fetcher.transport.proxies import Proxies
-from fetcher.transport.session import Reach, SessionTransport
+from fetcher.transport.session import SessionTransport
 
 if TYPE_CHECKING:
     from fetcher.sinks.base import Sink

@@ -105,17 +105,20 @@ class Response:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
+        self._pieces = iter(answer.body)
         self.status = answer.status
         self.headers = answer.headers
         self.length = answer.length
         self.ends_with_connection = answer.ends_with_connection
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for piece in self._answer.body:
+    async def read(self) -> bytes:
+        for piece in self._pieces:
             await asyncio.sleep(self._answer.gap)
-            yield piece
+            if piece:
+                return piece
         if self._answer.cut is not None:
             raise self._answer.cut
+        return b""
 
     def doubts(self) -> tuple[str, ...]:
         return ("length_unknown",) if self.ends_with_connection else ()

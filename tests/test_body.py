@@ -3,14 +3,14 @@
 import gzip
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.body import codings, decoded
+from fetcher.body import Decoding, Rest, codings
 from fetcher.errors import ErrorKind, FetchError
 
 MB = 1_000_000
@@ -52,29 +52,32 @@ def encode(body: bytes, stack: Sequence[str]) -> tuple[bytes, tuple[str, ...]]:
     return body, tuple(ENCODERS[name][0] for name in stack)
 
 
-async def chunks_of(data: bytes, cuts: Sequence[int] = ()) -> AsyncIterator[bytes]:
+def chunks_of(data: bytes, cuts: Sequence[int] = ()) -> Iterator[bytes]:
     """Yield ``data`` cut at these places; a place named twice makes an empty chunk."""
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for start, end in pairwise(edges):
         yield data[start:end]
 
 
-async def read(
-    data: bytes, applied: Sequence[str], *, cuts: Sequence[int] = (), max_size: int | None = None
-) -> bytearray:
+def read(data: bytes, applied: Sequence[str], *, cuts: Sequence[int] = (), max_size: int | None = None) -> bytearray:
     """Collect a decoded body."""
+    decoding = Decoding(applied, max_size=max_size)
     body = bytearray()
-    async for piece in decoded(chunks_of(data, cuts), applied, max_size=max_size):
-        body += piece
+    for chunk in chunks_of(data, cuts):
+        for piece in decoding.feed(chunk):
+            body += piece
+    decoding.close()
     return body
 
 
-async def failure(data: bytes, applied: Sequence[str], *, max_size: int | None = None) -> tuple[FetchError, int]:
+def failure(data: bytes, applied: Sequence[str], *, max_size: int | None = None) -> tuple[FetchError, int]:
     """Return how decoding fails and how many bytes came out before."""
     count = 0
     try:
-        async for piece in decoded(chunks_of(data), applied, max_size=max_size):
+        decoding = Decoding(applied, max_size=max_size)
+        for piece in decoding.feed(data):
             count += len(piece)
+        decoding.close()
     except FetchError as error:
         return error, count
     pytest.fail(f"passed as whole: {count} bytes")
@@ -120,37 +123,31 @@ def test_the_number_of_codings_is_bounded() -> None:
         codings(["gzip"] * 6)
 
 
-def test_a_plain_body_passes_at_no_cost() -> None:
-    """Nothing to do means nothing in between."""
-    chunks = chunks_of(b"body")
-    assert decoded(chunks, (), max_size=None) is chunks
-
-
 @given(
     st.binary(max_size=60),
     st.sampled_from([1, 1, 2, 100, 15_000]),
     st.lists(st.sampled_from(sorted(ENCODERS)), max_size=3),
     st.lists(st.integers(0, 2**20), max_size=6),
 )
-async def test_any_stack_of_codings_is_undone(word: bytes, times: int, stack: list[str], cuts: list[int]) -> None:
+def test_any_stack_of_codings_is_undone(word: bytes, times: int, stack: list[str], cuts: list[int]) -> None:
     """Whatever the codings and however the network cuts the data, the same bytes come out."""
     body = word * times
     data, applied = encode(body, stack)
-    assert await read(data, applied, cuts=cuts, max_size=len(body)) == body
+    assert read(data, applied, cuts=cuts, max_size=len(body)) == body
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS))
-async def test_every_byte_may_come_alone(name: str) -> None:
+def test_every_byte_may_come_alone(name: str) -> None:
     """Chunks of one byte end no step too early."""
     body = bytes(range(256)) * 3
     data, applied = encode(body, [name])
-    assert await read(data, applied, cuts=range(len(data))) == body
+    assert read(data, applied, cuts=range(len(data))) == body
 
 
-async def test_output_held_back_by_zlib_is_fetched() -> None:
+def test_output_held_back_by_zlib_is_fetched() -> None:
     """A step that fills up just when the input ends leaves bytes behind that no more input will push out."""
     for size in range(256 * 1024, 256 * 1024 + 300, 10):
-        assert len(await read(raw_deflate(bytes(size)), ["deflate"])) == size
+        assert len(read(raw_deflate(bytes(size)), ["deflate"])) == size
 
 
 @given(
@@ -159,37 +156,37 @@ async def test_output_held_back_by_zlib_is_fetched() -> None:
     st.sampled_from(WHOLE),
     st.integers(1, 2**20),
 )
-async def test_a_cut_stream_never_passes_as_whole(body: bytes, stack: list[str], last: str, cut: int) -> None:
+def test_a_cut_stream_never_passes_as_whole(body: bytes, stack: list[str], last: str, cut: int) -> None:
     """Data cut anywhere after its first byte is a truncation, which is worth another try."""
     data, applied = encode(body, [*stack, last])
-    error, _ = await failure(data[: 1 + cut % (len(data) - 1)], applied)
+    error, _ = failure(data[: 1 + cut % (len(data) - 1)], applied)
     assert error.kind == ErrorKind.TRUNCATED
 
 
-async def test_a_cut_inside_the_second_member_is_noticed() -> None:
+def test_a_cut_inside_the_second_member_is_noticed() -> None:
     """One whole member does not vouch for the next."""
     data = gz(b"one") + gz(b"two")
     for end in range(len(gz(b"one")) + 1, len(data)):
-        error, _ = await failure(data[:end], ["gzip"])
+        error, _ = failure(data[:end], ["gzip"])
         assert error.kind == ErrorKind.TRUNCATED
 
 
-async def test_a_cut_inside_an_inner_coding_is_noticed() -> None:
+def test_a_cut_inside_an_inner_coding_is_noticed() -> None:
     """The outer coding being whole does not vouch for the inner one."""
-    error, _ = await failure(gz(zlib.compress(b"body")[:-1]), ["deflate", "gzip"])
+    error, _ = failure(gz(zlib.compress(b"body")[:-1]), ["deflate", "gzip"])
     assert error.kind == ErrorKind.TRUNCATED
     assert error.message == "deflate data stops before its end, after 4 B decoded"
 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(["gzip", "zlib"]), st.data())
-async def test_a_changed_byte_never_changes_the_body(body: bytes, name: str, draw: st.DataObject) -> None:
+def test_a_changed_byte_never_changes_the_body(body: bytes, name: str, draw: st.DataObject) -> None:
     """A checksum guards each stream: damage is an error, or (in a gzip header) means nothing."""
     data, applied = encode(body, [name])
     first = 2 if name == "zlib" else 0  # a deflate body without its header may be a bare one, which has no checksum
     at = draw.draw(st.integers(first, len(data) - 1))
     changed = data[:at] + bytes([data[at] ^ draw.draw(st.integers(1, 255))]) + data[at + 1 :]
     try:
-        assert await read(changed, applied) == body
+        assert read(changed, applied) == body
     except FetchError as error:
         assert error.kind in (ErrorKind.DECODE, ErrorKind.TRUNCATED)  # noqa: PT017
 
@@ -213,43 +210,43 @@ async def test_a_changed_byte_never_changes_the_body(body: bytes, name: str, dra
         (b"\x78\xbb" + zlib.compress(b"body")[2:], "deflate"),
     ],
 )
-async def test_data_that_is_not_what_it_says_is_an_error(data: bytes, coding: str) -> None:
+def test_data_that_is_not_what_it_says_is_an_error(data: bytes, coding: str) -> None:
     """Wrong data, wrong checksums, wrong lengths, unknown dictionaries and surplus bytes are all refused."""
-    error, _ = await failure(data, [coding])
+    error, _ = failure(data, [coding])
     assert error.kind == ErrorKind.DECODE
     assert error.message.startswith(f"says {coding}, is not")
 
 
 @pytest.mark.parametrize("applied", [["gzip"], ["deflate"], ["gzip", "deflate"]])
-async def test_an_empty_body_is_empty_under_any_coding(applied: list[str]) -> None:
+def test_an_empty_body_is_empty_under_any_coding(applied: list[str]) -> None:
     """Servers label bodies they do not send."""
-    assert await read(b"", applied) == b""
+    assert read(b"", applied) == b""
 
 
 @pytest.mark.parametrize("stack", [[], ["gzip"], ["raw", "gzip"]])
-async def test_the_size_limit_counts_decoded_bytes(stack: list[str]) -> None:
+def test_the_size_limit_counts_decoded_bytes(stack: list[str]) -> None:
     """A body of just the limit passes; one byte more does not, and nothing over the limit comes out."""
     data, applied = encode(bytes(MB), stack)
-    assert len(await read(data, applied, max_size=MB)) == MB
-    error, count = await failure(data, applied, max_size=MB - 1)
+    assert len(read(data, applied, max_size=MB)) == MB
+    error, count = failure(data, applied, max_size=MB - 1)
     assert error.kind == ErrorKind.TOO_LARGE
     assert count < MB
 
 
-async def test_a_size_limit_of_nothing_refuses_the_first_byte() -> None:
+def test_a_size_limit_of_nothing_refuses_the_first_byte() -> None:
     """Zero is a limit, not the absence of one."""
-    assert await read(b"", (), max_size=0) == b""
-    error, count = await failure(b"x", (), max_size=0)
+    assert read(b"", (), max_size=0) == b""
+    error, count = failure(b"x", (), max_size=0)
     assert (error.kind, count) == (ErrorKind.TOO_LARGE, 0)
 
 
-async def test_a_highly_compressible_body_is_no_bomb() -> None:
+def test_a_highly_compressible_body_is_no_bomb() -> None:
     """What one layer of gzip can honestly do is allowed, in pieces of bounded size and flat memory."""
     data = gz(bytes(MB)) * 40
     tracemalloc.start()
     try:
         count = largest = 0
-        async for piece in decoded(chunks_of(data), ["gzip"], max_size=None):
+        for piece in Decoding(["gzip"], max_size=None).feed(data):
             count += len(piece)
             largest = max(largest, len(piece))
         peak = tracemalloc.get_traced_memory()[1]
@@ -260,12 +257,12 @@ async def test_a_highly_compressible_body_is_no_bomb() -> None:
     assert peak < 2 * MB
 
 
-async def test_a_stacked_bomb_stops_early() -> None:
+def test_a_stacked_bomb_stops_early() -> None:
     """500 MB in 500 kB in 5 kB end after what 5 kB may become, in flat memory."""
     data = gz(gz(bytes(MB)) * 500)
     tracemalloc.start()
     try:
-        error, count = await failure(data, ["gzip", "gzip"])
+        error, count = failure(data, ["gzip", "gzip"])
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -275,24 +272,32 @@ async def test_a_stacked_bomb_stops_early() -> None:
     assert peak < 4 * MB
 
 
-async def test_a_bomb_that_decodes_to_nothing_stops_too() -> None:
+def test_a_bomb_that_decodes_to_nothing_stops_too() -> None:
     """Padding without end behind a tiny inner body costs no more than a stated multiple of what was received."""
     padding = gz(bytes(50 * MB))
-    error, count = await failure(padding, ["gzip", "gzip"])
+    error, count = failure(padding, ["gzip", "gzip"])
     assert error.kind == ErrorKind.DECODE
-    error, count = await failure(gz(gz(b"x")) + padding, ["gzip", "gzip"])
+    error, count = failure(gz(gz(b"x")) + padding, ["gzip", "gzip"])
     assert error.message == "decompresses to more than 16 times its size"
     assert (error.kind, count) == (ErrorKind.TOO_LARGE, 1)
 
 
-async def test_errors_of_the_source_pass_through() -> None:
-    """A connection that breaks is reported as that, not as damaged data."""
-    broken = FetchError(ErrorKind.TIMEOUT_READ, "no byte for 30 s")
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield gz(b"body")[:12]
-        raise broken
-
+def test_a_rest_is_as_long_as_announced() -> None:
+    """Of the bytes that a Content-Range tells, none may be missing and none too many."""
+    rest = Rest(5)
+    assert [*rest.feed(b"abc"), *rest.feed(b""), *rest.feed(b"de")] == [b"abc", b"", b"de"]
+    rest.close()
     with pytest.raises(FetchError) as caught:
-        _ = [piece async for piece in decoded(chunks(), ["gzip"], max_size=None)]
-    assert caught.value is broken
+        _ = list(rest.feed(b"f"))
+    assert (caught.value.kind, caught.value.message) == (
+        ErrorKind.PROTOCOL,
+        "more than the 5 bytes that Content-Range tells",
+    )
+    short = Rest(5)
+    assert list(short.feed(b"abcd")) == [b"abcd"]
+    with pytest.raises(FetchError) as caught:
+        short.close()
+    assert (caught.value.kind, caught.value.message) == (
+        ErrorKind.TRUNCATED,
+        "4 of the 5 bytes that Content-Range tells",
+    )

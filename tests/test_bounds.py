@@ -131,7 +131,7 @@ async def test_large_body_read_slowly(transport: SessionTransport, chunk: int) -
                     before = written
                     await asyncio.sleep(0.1)  # the sender is stopped by nobody's reading
                 received = 0
-                async for data in response.chunks():
+                while data := await response.read():
                     received += len(data)
                 assert received == count * chunk
         await transport.session.close()

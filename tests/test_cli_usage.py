@@ -207,7 +207,7 @@ def test_bugs(tmp_path: Path, server: Scope) -> None:
         assert "TypeError" in ran.stderr
         assert ran.stderr.endswith("fetcher: a bug; please report the lines above\n")
     ran = Command(tmp_path, ("-c", patched("fetcher.fetch.codings")))(
-        "get", server.url("a"), server.url("b", status=404)
+        "get", server.url("a", encoding="gzip"), server.url("b", status=404)
     )
     assert ran.code == 1
     assert sorted(record["error"]["kind"] for record in ran.records) == ["http.404", "internal"]

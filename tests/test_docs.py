@@ -27,7 +27,7 @@ from fetcher.run import GRACE
 from fetcher.sinks import files
 from fetcher.sources.text import MAX_LINE
 from fetcher.status import ExitStatus
-from fetcher.transport import session
+from fetcher.transport import connector, session
 from fetcher.urls import MAX_URL
 
 ROOT: Final = Path(__file__).parent.parent
@@ -172,8 +172,8 @@ def test_file_names() -> None:
 BOUNDS: Final = {
     "a line of a head": (session._MAX_LINE,),
     "header fields in a head": (session._MAX_FIELDS,),
-    "bytes without a head or a piece of a body": (session._MAX_BESIDE,),
-    "interim (1xx) responses": (session._MAX_INTERIM,),
+    "bytes without a head or a piece of a body": (connector._MAX_BESIDE,),
+    "interim (1xx) responses": (connector._MAX_INTERIM,),
     "redirects": (Limits().max_redirects,),
     "cookies of one URL": (cookies._MOST, cookies._LONGEST),
     "compressions of one body, one upon another": (body._MAX_CODINGS,),

@@ -7,7 +7,6 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -437,12 +436,12 @@ class TestRedirects:
     async def test_cookies_join_the_users(self, server: Scope) -> None:
         """The user's own cookies and those of a wall go in one field (RFC 6265 section 5.4)."""
         url = server.url("a", redirect_to=server.path("b"), set_cookie=["a=1; Path=/"])
-        await fetched(url, replace(PLAIN, headers=(("Cookie", "u=0"),)))
+        await fetched(url, Identity("test/1.0", headers=(("Cookie", "u=0"),)))
         assert [fields(seen, "cookie") for seen in server.requests()] == [["u=0"], ["u=0; a=1"]]
 
 
 class TestSecrets:
-    SECRET: Final = replace(PLAIN, headers=(("X-Token", "hush"), ("User-Agent", "mine"), ("Cookie", "k=hush")))
+    SECRET: Final = Identity("test/1.0", headers=(("X-Token", "hush"), ("User-Agent", "mine"), ("Cookie", "k=hush")))
 
     async def test_own_origin(self, server: Scope) -> None:
         """The user's headers go to the URL's own origin, in place of ours, redirects within it included."""
@@ -510,14 +509,16 @@ class TestSecrets:
 
     async def test_header_before_userinfo(self, server: Scope) -> None:
         """An Authorization of the user's own takes the place of the URL's."""
-        identity = replace(PLAIN, headers=(("authorization", "Bearer t"),))
+        identity = Identity("test/1.0", headers=(("authorization", "Bearer t"),))
         await fetched(server.url("a").replace("://", "://user:pass@", 1), identity)
         assert fields(server.requests()[0], "authorization") == ["Bearer t"]
 
     @pytest.mark.parametrize("name", ["Accept-Encoding", "accept-encoding"])
     async def test_accept_encoding_is_ours(self, server: Scope, name: str) -> None:
         """Only what can be undone is asked for, whatever the user writes."""
-        await fetched(server.url("a", redirect_to=server.path("b")), replace(PLAIN, headers=((name, "br, zstd"),)))
+        await fetched(
+            server.url("a", redirect_to=server.path("b")), Identity("test/1.0", headers=((name, "br, zstd"),))
+        )
         assert [fields(seen, "accept-encoding") for seen in server.requests()] == [["gzip, deflate"]] * 2
 
 

@@ -11,10 +11,11 @@ from fetcher.clock import SystemClock
 from fetcher.errors import ErrorKind, FetchError, UsageError
 from fetcher.events import Counters
 from fetcher.options import Options, Output, Timeouts, Tls
-from fetcher.transport import resolver, session
+from fetcher.transport import connector, resolver
+from fetcher.transport.base import Reach
 from fetcher.transport.guard import is_public
 from fetcher.transport.proxies import Proxies
-from fetcher.transport.session import Reach, SessionTransport
+from fetcher.transport.session import SessionTransport
 from fetcher.wiring import Ears, opened
 from tests.command import Command
 from tests.contracts.exchange import failure, get
@@ -51,13 +52,13 @@ def test_private(address: str) -> None:
 def sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that sockets were made for."""
     made: list[str] = []
-    make = session._socket
+    make = connector._socket
 
     def noting(info: AddrInfoType) -> socket.socket:
         made.append(str(info[4][0]))
         return make(info)
 
-    monkeypatch.setattr(session, "_socket", noting)
+    monkeypatch.setattr(connector, "_socket", noting)
     return made
 
 
@@ -81,7 +82,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 @pytest.fixture
 def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
     """127.0.0.1 stands for the internet."""
-    for module in (session, resolver):
+    for module in (connector, resolver):
         monkeypatch.setattr(module, "is_public", lambda address: address == "127.0.0.1")
 
 
@@ -167,8 +168,8 @@ async def test_rebinding(server: Scope, sockets: list[str], names: Callable[...,
 def test_redirect_inside(run_fetcher: Command, server: Scope, inside: str) -> None:
     """A redirect that leads inside is blocked, once, though its first hop was public."""
     code = (
-        "from fetcher.transport import session, resolver\n"
-        "session.is_public = resolver.is_public = lambda address: address == '127.0.0.1'\n"
+        "from fetcher.transport import connector, resolver\n"
+        "connector.is_public = resolver.is_public = lambda address: address == '127.0.0.1'\n"
         "import socket\n"
         "real = socket.getaddrinfo\n"
         "socket.getaddrinfo = lambda host, port, *a, **k: real('::1' if host == 'localhost' else host, port)\n"

@@ -22,8 +22,8 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 #: Each layer from left to right: what stands here imports only from lower layers, or from its left in its own.
 LAYERS: Final = (
     "text errors model options events status",
-    "hashtable urls limits retry redirects conditional mediatypes naming plan history scheduler",
-    "clock descriptors atomic cookies body transport sinks sources journal demosite",
+    "hashtable body urls limits retry redirects conditional mediatypes naming plan history scheduler",
+    "clock descriptors atomic cookies transport sinks sources journal demosite",
     "recorder fetch run wiring api",
     "views cli",
 )

@@ -1,6 +1,5 @@
 """L2: what every way to send one request promises."""
 
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -14,6 +13,14 @@ class Hop:
 
     url: str
     headers: Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How many connections may be open, kept ones included, and whether only to addresses of the public internet."""
+
+    connections: int = 100
+    block_private: bool = False
 
 
 class Response(Protocol):
@@ -54,8 +61,8 @@ class Response(Protocol):
         """Whether only the closing of the connection marks the body's end (RFC 9112 section 6.3 rule 8)."""
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body's bytes as they arrive, without the transfer coding.
+    async def read(self) -> bytes:
+        """Return the next bytes of the body as they arrive, without the transfer coding; none once it is whole.
 
         Raises FetchError of kind ``truncated``, ``timeout.read`` or ``protocol`` if it does not arrive whole.
         """

@@ -15,7 +15,7 @@ from fetcher.model import Headers, Timings
 from fetcher.options import Timeouts
 from fetcher.options import Tls as Trust
 from fetcher.text import printable
-from fetcher.transport.base import Hop, Transport
+from fetcher.transport.base import Hop, Response, Transport
 
 MEGABYTE = 2**20
 #: What no person should have to read: names of classes, numbers of the system, the insides of objects.
@@ -46,10 +46,16 @@ class Got:
     body: bytes
 
 
+async def chunks(response: Response) -> AsyncIterator[bytes]:
+    """Yield the pieces of a body as they come."""
+    while chunk := await response.read():
+        yield chunk
+
+
 async def get(transport: Transport, url: str, headers: Headers = ()) -> Got:
     """Send one request and read all of its response."""
     async with transport.send(Hop(url, headers)) as response:
-        body = b"".join([chunk async for chunk in response.chunks()])
+        body = b"".join([chunk async for chunk in chunks(response)])
         return Got(
             status=response.status,
             reason=response.reason,
