@@ -74,15 +74,15 @@ async def whole(work: Awaitable[_T]) -> _T:
 
     A thread cannot be stopped. Without this it would go on behind the back of whoever tidies up after it.
     """
-    task = asyncio.ensure_future(work)
+    future = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
-    while not task.done():
+    while cancelled is None or not future.done():
         try:
-            await asyncio.wait((task,))
+            if cancelled is None:
+                return await asyncio.shield(future)
+            await asyncio.wait((future,))
         except asyncio.CancelledError as error:
             cancelled = error
-    if cancelled is None:
-        return task.result()
-    if not task.cancelled():
-        task.exception()  # or asyncio complains that nobody looked
+    if not future.cancelled():
+        future.exception()  # or asyncio complains that nobody looked
     raise cancelled

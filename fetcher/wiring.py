@@ -1,7 +1,6 @@
 """L3: options become objects; the one place that names concrete classes."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fetcher import __version__
 from fetcher.clock import Clock, SystemClock
 from fetcher.descriptors import allow
+from fetcher.disk import Disk
 from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter
 from fetcher.fetch import Fetch, Identity
@@ -30,9 +30,6 @@ from fetcher.transport.session import SessionTransport
 
 if TYPE_CHECKING:
     from fetcher.sinks.base import Sink
-
-#: Threads for disk work; more do not make a disk faster.
-_DISK_THREADS: Final = 4
 
 USER_AGENT: Final = f"fetcher/{__version__}"
 
@@ -61,12 +58,12 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     naming = Naming(template, timestamp(ears.clock.now())[:10])
     identity = Identity(options.user_agent or USER_AGENT, options.headers)
     async with AsyncExitStack() as stack:
-        disk = stack.enter_context(ThreadPoolExecutor(_DISK_THREADS, "disk"))
+        disk = stack.enter_context(Disk())
         journal: Journal | None = None
         sink: Sink = NullSink()
         if options.output.save:
             directory = options.output.directory
-            journal = Journal(directory, disk, naming.remember, writable=not options.dry_run)
+            journal = Journal(directory, disk.executor, naming.remember, writable=not options.dry_run)
             await stack.enter_async_context(journal)
             for notice in journal.notices:
                 ears.observe(Notice(notice))

@@ -23,7 +23,7 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 LAYERS: Final = (
     "text errors model options events status",
     "hashtable body urls limits retry redirects conditional mediatypes naming plan history scheduler",
-    "clock descriptors atomic cookies transport sinks sources journal demosite",
+    "clock descriptors atomic disk cookies transport sinks sources journal demosite",
     "recorder fetch run wiring api",
     "views cli",
 )

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ import orjson
 import pytest
 
 from fetcher.conditional import Held
+from fetcher.disk import Disk
 from fetcher.errors import LocalError
 from fetcher.naming import Template
 from fetcher.sinks import files, partial
@@ -26,10 +26,10 @@ NEW: Final = body_of("new", 200_000)
 
 
 @pytest.fixture
-def executor() -> Iterator[ThreadPoolExecutor]:
+def disk() -> Iterator[Disk]:
     """The disk's thread."""
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
+    with Disk() as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def swept(root: Path) -> Partials:
 class Run:
     """A new run on the directory."""
 
-    def __init__(self, root: Path, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, root: Path, disk: Disk) -> None:
         self.partials = swept(root)
-        self.sink = FilesSink(root / "out", self.partials, Naming(Template.parse("{stem}"), "2026-11-21"), executor)
+        self.sink = FilesSink(root / "out", self.partials, Naming(Template.parse("{stem}"), "2026-11-21"), disk)
 
     async def take(self, body: bytes, etag: str | None, *, end: str, cut_at: int = 120_000) -> None:
         """Take up what is held if it is of this version, as a fetch does, and end by that method of the writer."""
@@ -76,10 +76,10 @@ def names(root: Path) -> set[str]:
     return {path.name for path in (root / "partial").iterdir()}
 
 
-async def test_held_by_the_next_run(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_held_by_the_next_run(root: Path, disk: Disk) -> None:
     """What one run has held the next one goes on with."""
-    await Run(root, executor).take(OLD, '"1"', end="hold")
-    run = Run(root, executor)
+    await Run(root, disk).take(OLD, '"1"', end="hold")
+    run = Run(root, disk)
     assert await run.sink.held(request(URL)) == Held(120_000, '"1"')
     assert await run.sink.held(request("http://h/other")) is None
     await run.take(OLD, '"1"', end="commit")
@@ -90,15 +90,15 @@ async def test_held_by_the_next_run(root: Path, executor: ThreadPoolExecutor) ->
 @pytest.mark.parametrize(
     ("etag", "cut_at", "end"), [(None, 120_000, "hold"), ('"1"', 65_535, "hold"), ('"1"', 120_000, "abort")]
 )
-async def test_not_held(root: Path, executor: ThreadPoolExecutor, etag: str | None, cut_at: int, end: str) -> None:
+async def test_not_held(root: Path, disk: Disk, etag: str | None, cut_at: int, end: str) -> None:
     """Without a validator, below 64 KiB, or when the body is no good, nothing is kept."""
-    await Run(root, executor).take(OLD, etag, end=end, cut_at=cut_at)
+    await Run(root, disk).take(OLD, etag, end=end, cut_at=cut_at)
     assert not names(root)
 
 
-async def test_held_again_without_a_new_validator(root: Path, executor: ThreadPoolExecutor) -> None:
+async def test_held_again_without_a_new_validator(root: Path, disk: Disk) -> None:
     """The rest that is cut short too adds to what is held."""
-    run = Run(root, executor)
+    run = Run(root, disk)
     await run.take(OLD, '"1"', end="hold", cut_at=70_000)
     await run.take(OLD, '"1"', end="hold", cut_at=130_000)
     assert await run.sink.held(request(URL)) == Held(130_000, '"1"')
@@ -107,12 +107,10 @@ async def test_held_again_without_a_new_validator(root: Path, executor: ThreadPo
 
 
 @pytest.mark.parametrize("block", [50_000, 100_000])
-async def test_committed_is_not_held(
-    root: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
+async def test_committed_is_not_held(root: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     """Holding after a commit, as when the fetch was cancelled within it, keeps nothing twice."""
     monkeypatch.setattr(files, "BLOCK", block)
-    writer = await Run(root, executor).sink.open(request(URL), replace(head(URL), validator='"1"'))
+    writer = await Run(root, disk).sink.open(request(URL), replace(head(URL), validator='"1"'))
     await writer.write(OLD[:80_000])
     await writer.commit()
     await writer.hold()
@@ -137,9 +135,9 @@ async def test_committed_is_not_held(
         None,
     ],
 )
-async def test_swept(root: Path, executor: ThreadPoolExecutor, note: bytes | None) -> None:
+async def test_swept(root: Path, disk: Disk, note: bytes | None) -> None:
     """A beginning whose note is torn, missing, or of another boot is removed with it."""
-    await Run(root, executor).take(OLD, '"1"', end="hold")
+    await Run(root, disk).take(OLD, '"1"', end="hold")
     [path] = (root / "partial").glob("*.json")
     boot = orjson.loads(path.read_bytes())["boot"]
     if note is None:
@@ -152,9 +150,9 @@ async def test_swept(root: Path, executor: ThreadPoolExecutor, note: bytes | Non
     assert not names(root)
 
 
-async def test_another_boot(root: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_boot(root: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a restart of the machine nothing is trusted; where boots cannot be told apart, no other process is."""
-    await Run(root, executor).take(OLD, '"1"', end="hold")
+    await Run(root, disk).take(OLD, '"1"', end="hold")
     monkeypatch.setattr(partial, "_BOOT", root / "nothing")
     assert swept(root).find(URL) is None
     assert not names(root)
@@ -165,11 +163,16 @@ def test_note_without_bytes(root: Path) -> None:
     partials = Partials(root / "partial")
     partials.note(URL, '"1"')
     assert partials.find(URL) is None
-    partials.path(URL).touch()
+    Path(partials.path(URL)).touch()
     assert partials.find(URL) is None
-    partials.path(URL).unlink()
+    Path(partials.path(URL)).unlink()
     swept(root)
     assert not names(root)
+
+
+def held_bytes(run: Run) -> bytes:
+    """Return the bytes of the beginning."""
+    return Path(run.partials.path(URL)).read_bytes()
 
 
 class Crash(BaseException):
@@ -253,7 +256,7 @@ async def story(run: Run, last: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [40_000, 110_000])
-async def test_crash_at_every_step(root: Path, executor: ThreadPoolExecutor, size: int) -> None:
+async def test_crash_at_every_step(root: Path, disk: Disk, size: int) -> None:
     """Killed at any step, the next run finds bytes only of the version that their note names, or none."""
     versions, last = {'"old"': OLD, '"new"': NEW}, body_of("last", size)
     found: set[str] = set()
@@ -261,15 +264,15 @@ async def test_crash_at_every_step(root: Path, executor: ThreadPoolExecutor, siz
     while crashed:
         at, crashed = at + 1, False
         with pytest.MonkeyPatch.context() as monkeypatch:
-            run = Run(root, executor)
+            run = Run(root, disk)
             Steps(monkeypatch, root, at)
             try:
                 await story(run, last)
             except Crash:
                 crashed = True
-        held = await Run(root, executor).sink.held(request(URL))
+        held = await Run(root, disk).sink.held(request(URL))
         if held is not None:
-            assert run.partials.path(URL).read_bytes() == versions[held.validator][: held.size], f"step {at}"
+            assert held_bytes(run) == versions[held.validator][: held.size], f"step {at}"
             found.add(held.validator)
         assert {path.read_bytes() for path in (root / "out").iterdir()} <= {last}
         for path in [*(root / "out").iterdir(), *(root / "partial").iterdir()]:
@@ -279,11 +282,9 @@ async def test_crash_at_every_step(root: Path, executor: ThreadPoolExecutor, siz
 
 
 @pytest.mark.parametrize("step", ["note", "forget"])
-async def test_faults_of_the_note(
-    root: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+async def test_faults_of_the_note(root: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """A note that cannot be written or taken back fails the body, leaves no file open, and no bytes under it."""
-    run = Run(root, executor)
+    run = Run(root, disk)
     await run.take(OLD, '"old"', end="hold")
     before = open_descriptors()
 
@@ -296,4 +297,4 @@ async def test_faults_of_the_note(
     assert open_descriptors() <= before
     monkeypatch.undo()
     held = swept(root).find(URL)
-    assert held is None or (held.validator == '"old"' and run.partials.path(URL).read_bytes() == OLD[: held.size])
+    assert held is None or (held.validator == '"old"' and held_bytes(run) == OLD[: held.size])

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from fetcher.clock import SystemClock
+from fetcher.disk import Disk
 from fetcher.errors import FetchError
 from fetcher.events import Transfer
 from fetcher.fetch import Fetch, Identity
@@ -38,11 +38,11 @@ SIZE: Final = 3_000_000
 class Place:
     """A directory that attempts are made into."""
 
-    def __init__(self, root: Path, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, root: Path, disk: Disk) -> None:
         self.root = root
         (root / "partial").mkdir(parents=True)
         naming = Naming(Template.parse("{stem}"), "2026-11-21")
-        self.sink = FilesSink(root, Partials(root / "partial"), naming, executor)
+        self.sink = FilesSink(root, Partials(root / "partial"), naming, disk)
         self.request = Request(index=0, url=URL, target=URL, host="h", source="list", line=1)
         self.transport = Transport()
 
@@ -82,8 +82,8 @@ class Place:
 async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     """An empty directory."""
     monkeypatch.setattr(files, "BLOCK", 100_000)
-    with ThreadPoolExecutor(1) as executor:
-        yield Place(tmp_path / "out", executor)
+    with Disk() as disk:
+        yield Place(tmp_path / "out", disk)
 
 
 def part(content: bytes, start: int = HALF, etag: str | None = '"old"', **more: Any) -> Answer:

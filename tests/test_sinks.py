@@ -3,22 +3,24 @@
 import asyncio
 import errno
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fetcher.disk import Disk
 from fetcher.errors import LocalError
 from fetcher.naming import Template
 from fetcher.sinks import files
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
+from fetcher.sinks.shelf import Shelf
 from tests.contracts.sink_contract import Place, SinkContract, cut, head, request, store
 from tests.contracts.source_contract import open_descriptors
 
@@ -28,10 +30,10 @@ FULL = Path("/dev/full")
 
 
 @pytest.fixture
-def executor() -> Iterator[ThreadPoolExecutor]:
+def disk() -> Iterator[Disk]:
     """The disk's threads."""
-    with ThreadPoolExecutor(4) as executor:
-        yield executor
+    with Disk() as disk:
+        yield disk
 
 
 class Directory:
@@ -64,15 +66,15 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Directory:
 
 
 @pytest.fixture
-def sink(directory: Directory, executor: ThreadPoolExecutor) -> FilesSink:
+def sink(directory: Directory, disk: Disk) -> FilesSink:
     """Files below the directory, called by host and path."""
-    return named(directory, executor, "{host}/{path}")
+    return named(directory, disk, "{host}/{path}")
 
 
-def named(directory: Directory, executor: ThreadPoolExecutor, template: str) -> FilesSink:
+def named(directory: Directory, disk: Disk, template: str) -> FilesSink:
     """Return a sink whose files are called as ``template`` says."""
     naming = Naming(Template.parse(template), "2026-11-21")
-    return FilesSink(directory.root, Partials(directory.partial), naming, executor)
+    return FilesSink(directory.root, Partials(directory.partial), naming, disk)
 
 
 class TestFiles(SinkContract):
@@ -84,9 +86,9 @@ class TestFiles(SinkContract):
 
 class TestFilesNamedByBody(SinkContract):
     @pytest.fixture
-    def place(self, directory: Directory, executor: ThreadPoolExecutor) -> Place:
+    def place(self, directory: Directory, disk: Disk) -> Place:
         """Files named by their content."""
-        return Place(named(directory, executor, "{sha256}"), directory.shown, directory.hidden)
+        return Place(named(directory, disk, "{sha256}"), directory.shown, directory.hidden)
 
 
 class TestNull(SinkContract):
@@ -121,9 +123,9 @@ async def test_two_urls_with_one_name(directory: Directory, sink: FilesSink) -> 
 
 
 @pytest.mark.parametrize("pieces", [SMALL, LARGE])
-async def test_names_from_the_body(directory: Directory, executor: ThreadPoolExecutor, pieces: list[bytes]) -> None:
+async def test_names_from_the_body(directory: Directory, disk: Disk, pieces: list[bytes]) -> None:
     """Where the digest makes the name, equal bodies share a file and others do not."""
-    sink = named(directory, executor, "{sha256}.bin")
+    sink = named(directory, disk, "{sha256}.bin")
     first, same, other = [await store(sink, f"http://h/{n}", [*pieces, bad]) for n, bad in enumerate((b"", b"", b"!"))]
     assert first == same != other
     assert first.path == f"{first.sha256}.bin"
@@ -214,13 +216,11 @@ async def test_what_others_made_is_left_alone(
 
 @pytest.mark.parametrize("template", ["{host}/{path}", "{sha256}"])
 @pytest.mark.parametrize("pieces", [SMALL, LARGE])
-async def test_same_bytes_are_adopted(
-    directory: Directory, executor: ThreadPoolExecutor, template: str, pieces: list[bytes]
-) -> None:
+async def test_same_bytes_are_adopted(directory: Directory, disk: Disk, template: str, pieces: list[bytes]) -> None:
     """A file that a run has made and not told of before it was killed is taken over, not made twice."""
-    stored = await store(named(directory, executor, template), "http://h/a", pieces)
+    stored = await store(named(directory, disk, template), "http://h/a", pieces)
     inode = (directory.root / str(stored.path)).stat().st_ino
-    assert await store(named(directory, executor, template), "http://h/a", pieces) == stored
+    assert await store(named(directory, disk, template), "http://h/a", pieces) == stored
     assert (directory.root / str(stored.path)).stat().st_ino == inode
     assert directory.shown() == {stored.path: b"".join(pieces)}
     assert not directory.hidden()
@@ -231,9 +231,19 @@ async def test_no_end_of_obstacles(
     directory: Directory, sink: FilesSink, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
 ) -> None:
     """Where every name is taken, the disk is to blame; nothing stays behind."""
-    monkeypatch.setattr(files, "_place", lambda partial, directory, path, ours, digest: path)
+    monkeypatch.setattr(Shelf, "place", lambda _shelf, _partial, path, _ours, _digest: path)
     with pytest.raises(LocalError, match=f"^no name is free: {directory.root}/h/a~"):
         await store(sink, "http://h/a", pieces)
+    assert not directory.hidden()
+
+
+@pytest.mark.parametrize("pieces", [SMALL, LARGE])
+async def test_folder_removed_meanwhile(directory: Directory, sink: FilesSink, pieces: list[bytes]) -> None:
+    """A folder that somebody removes during the run is made again; what takes its place is respected."""
+    await store(sink, "http://h/a/b", pieces)
+    shutil.rmtree(directory.root / "h")
+    stored = await store(sink, "http://h/a/c", pieces)
+    assert directory.shown() == {stored.path: b"".join(pieces)}
     assert not directory.hidden()
 
 
@@ -244,7 +254,7 @@ async def test_symlink_at_the_partial_name(
     """A symbolic link where a body is put together is neither followed nor removed."""
     target = tmp_path / "precious"
     target.write_bytes(b"mine")
-    link = directory.partial_of("http://h/a")
+    link = directory.partial / "0" if pieces is SMALL else directory.partial_of("http://h/a")
     link.symlink_to(target)
     with pytest.raises(LocalError, match="symbolic link"):
         await store(sink, "http://h/a", pieces)
@@ -255,7 +265,8 @@ async def test_symlink_at_the_partial_name(
 @pytest.mark.parametrize("pieces", [SMALL, LARGE])
 async def test_remains_of_a_crash(directory: Directory, sink: FilesSink, pieces: list[bytes]) -> None:
     """What a killed run left of the same body does not show through."""
-    directory.partial_of("http://h/a").write_bytes(b"y" * 10_000)
+    remains = directory.partial / "0" if pieces is SMALL else directory.partial_of("http://h/a")
+    remains.write_bytes(b"y" * 10_000)
     await store(sink, "http://h/a", pieces)
     assert directory.shown() == {"h/a.txt": b"".join(pieces)}
     assert not directory.hidden()

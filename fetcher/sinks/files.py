@@ -2,24 +2,23 @@
 
 import asyncio
 import errno
-import hashlib
 import os
-import stat
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import aiofiles
 
 from fetcher.atomic import whole
 from fetcher.conditional import Held
+from fetcher.disk import Disk
 from fetcher.errors import LocalError, words_of
 from fetcher.model import Head, Request, Stored
 from fetcher.naming import Names, Template
 from fetcher.sinks.partial import Partials
+from fetcher.sinks.shelf import Shelf
 
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
@@ -80,19 +79,20 @@ class FilesSink:
     Bytes are put together among the ``partials``, in the same file system, and renamed when the body is whole: after a
     crash whatever has its final name is complete. Nothing is synced to the medium, so a power cut can lose what the
     kernel had not written yet. What lies in the directory and was not made by a run is never replaced: the body gets
-    another name, unless it is the same byte for byte. All disk work runs on ``executor``.
+    another name, unless it is the same byte for byte. All disk work runs on ``disk``.
     """
 
-    def __init__(self, directory: Path, partials: Partials, naming: Naming, executor: Executor) -> None:
+    def __init__(self, directory: Path, partials: Partials, naming: Naming, disk: Disk) -> None:
         self.directory = directory
         self.partials = partials
         self.naming = naming
-        self._executor = executor
+        self.disk = disk
+        self.shelf = Shelf(directory)
 
     async def take_up(self) -> None:
         """Find what earlier runs have left half done; raises LocalError."""
         try:
-            await self.run(self.partials.sweep)
+            await self.disk.run(self.partials.sweep)
         except OSError as error:
             where = error.filename or self.directory
             raise LocalError(f"cannot use {where}: {words_of(error)}") from error
@@ -101,7 +101,7 @@ class FilesSink:
         """Return what an earlier attempt has left of this request's body."""
         if not self.partials.may_hold(request.key):
             return None
-        return await self.run(self.partials.find, request.key)
+        return await self.disk.run(self.partials.find, request.key)
 
     async def open(self, request: Request, head: Head, held: Held | None = None) -> "_FileWriter":
         """Prepare to take one body; no file is made before there is something to put in it."""
@@ -110,13 +110,9 @@ class FilesSink:
             await writer.go_on(held)
         return writer
 
-    async def run(self, function: Callable[..., _T], *args: object) -> _T:
-        """Call a function that blocks."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
-
-    async def open_file(self, path: Path, opener: Callable[[str, int], int]) -> "AsyncFileIO":
+    async def open_file(self, path: str, opener: Callable[[str, int], int]) -> "AsyncFileIO":
         """Open a file for writing, unbuffered."""
-        return await aiofiles.open(path, "wb", buffering=0, opener=opener, executor=self._executor)
+        return await aiofiles.open(path, "wb", buffering=0, opener=opener, executor=self.disk.executor)
 
 
 class _FileWriter:
@@ -126,18 +122,19 @@ class _FileWriter:
         self._sink = sink
         self._request = request
         self._head = head
-        self._partial = sink.partials.path(request.key)
         self._digest = sha256()
         self._waiting: list[bytes] = []
         self._waiting_size = 0
         self._size = 0
         self._file: AsyncFileIO | None = None
+        self._partial = ""
         self._begun = False  # whether the partial file holds the beginning of this body
         self._worth_holding = head.validator is not None
 
     async def go_on(self, held: Held) -> None:
         """Take up the body where it was left; raises LocalError."""
-        self._digest = await self._finished(self._sink.run(_digest_of, self._partial, held.size))
+        self._partial = self._sink.partials.path(self._request.key)
+        self._digest = await self._finished(self._sink.disk.run(_digest_of, self._partial, held.size))
         self._size = held.size
         self._begun = self._worth_holding = True
 
@@ -150,8 +147,23 @@ class _FileWriter:
 
     async def commit(self) -> Stored:
         self._worth_holding = False
-        small = not self._begun and not self._sink.naming.needs_body
-        return await self._finished(self._commit_small() if small else self._commit())
+        sink, key = self._sink, self._request.key
+        if self._begun or sink.naming.needs_body or sink.partials.may_hold(key):
+            return await self._finished(self._commit())
+        body = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        path = self._claim(None)
+        ours = sink.naming.remembers(path, self._request, None)
+        self._partial = sink.partials.fresh()
+        work = sink.disk.together(sink.shelf.store, body, self._partial, path, ours)
+        try:
+            digest, obstacle = await self._finished(work)
+        except asyncio.CancelledError:
+            self._begun = True  # perhaps: something may have been in its way
+            raise
+        if obstacle is not None:
+            self._begun = True
+            path = await self._finished(self._place(digest, obstacle))
+        return Stored(path, self._size, digest)
 
     async def abort(self) -> None:
         self._waiting.clear()
@@ -167,25 +179,12 @@ class _FileWriter:
             pass  # then there is nothing to go on with
         await self.abort()
 
-    async def _finished(self, work: Coroutine[Any, Any, _T]) -> _T:
+    async def _finished(self, work: Awaitable[_T]) -> _T:
         try:
             return await whole(work)
         except OSError as error:
             where = error.filename2 or error.filename or self._sink.directory
             raise LocalError(f"{words_of(error)}: {where}") from error
-
-    async def _commit_small(self) -> Stored:
-        """Write, hash and rename a body that fits a block in a single hop."""
-        sink = self._sink
-        body = b"".join(self._waiting)
-        path = self._claim(None)
-        ours = sink.naming.remembers(path, self._request, None)
-        await self._forget()
-        digest, obstacle = await sink.run(_store, body, self._partial, sink.directory, path, ours)
-        if obstacle is not None:
-            self._begun = True
-            path = await self._place(digest, obstacle)
-        return Stored(path, self._size, digest)
 
     async def _commit(self) -> Stored:
         await self._flush_and_close()
@@ -203,7 +202,7 @@ class _FileWriter:
                 sink.naming.avoid(obstacle)
             path = self._claim(digest)
             ours = sink.naming.remembers(path, self._request, digest)
-            obstacle = await sink.run(_place, self._partial, sink.directory, path, ours, digest)
+            obstacle = await sink.disk.together(sink.shelf.place, self._partial, path, ours, digest)
             if obstacle is None:
                 return path
         raise OSError(errno.EEXIST, "no name is free", str(sink.directory / path))
@@ -217,7 +216,7 @@ class _FileWriter:
         self._waiting.clear()
         self._waiting_size = 0
         file = self._file or await self._open_file()
-        hashed = asyncio.ensure_future(self._sink.run(self._digest.update, block))
+        hashed = asyncio.ensure_future(self._sink.disk.run(self._digest.update, block))
         try:
             left = memoryview(block)
             while left:
@@ -233,10 +232,11 @@ class _FileWriter:
             self._file = await sink.open_file(self._partial, _open_to_append)
             return self._file
         await self._forget()
+        self._partial = sink.partials.path(self._request.key)
         self._file = await sink.open_file(self._partial, _open_anew)
         self._begun = True
         if self._head.validator is not None:
-            await sink.run(sink.partials.note, self._request.key, self._head.validator)
+            await sink.disk.together(sink.partials.note, self._request.key, self._head.validator)
         return self._file
 
     async def _flush_and_close(self) -> None:
@@ -246,12 +246,12 @@ class _FileWriter:
         if self._file is not None:
             with suppress(OSError):
                 await self._file.close()
-        await self._sink.run(self._sink.partials.remove, self._request.key)
+        await self._sink.disk.together(self._sink.partials.remove, self._request.key, self._partial)
 
     async def _forget(self) -> None:
         """Take back the note; nothing is to be done for most bodies."""
         if self._sink.partials.may_hold(self._request.key):
-            await self._sink.run(self._sink.partials.forget, self._request.key)
+            await self._sink.disk.together(self._sink.partials.forget, self._request.key)
 
 
 def _open_anew(path: str, flags: int) -> int:  # noqa: ARG001  the flags of "wb", which lack O_NOFOLLOW
@@ -262,75 +262,13 @@ def _open_to_append(path: str, flags: int) -> int:  # noqa: ARG001
     return os.open(path, _WRITING | os.O_APPEND, 0o666)
 
 
-def _digest_of(path: Path, size: int) -> "HASH":
+def _digest_of(path: str, size: int) -> "HASH":
     """Return the digest, so far, of a file that is ``size`` bytes long."""
     digest = sha256()
-    with path.open("rb", buffering=0) as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
         while block := file.read(BLOCK):
             size -= len(block)
             digest.update(block)
     if size:
-        raise OSError(errno.EIO, "a partial file has changed", str(path))
+        raise OSError(errno.EIO, "a partial file has changed", path)
     return digest
-
-
-def _store(body: bytes, partial: Path, directory: Path, path: str, ours: bool) -> tuple[str, str | None]:
-    """Write, hash and place a whole small body; leaves nothing behind if it cannot."""
-    descriptor = os.open(partial, _WRITING | os.O_TRUNC, 0o666)
-    try:
-        try:
-            left = memoryview(body)
-            while left:
-                left = left[os.write(descriptor, left) :]
-        finally:
-            os.close(descriptor)
-        digest = sha256(body).hexdigest()
-        return digest, _place(partial, directory, path, ours, digest)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-
-
-def _place(partial: Path, directory: Path, path: str, ours: bool, digest: str) -> str | None:
-    """Rename, or return the relative path of what is in the way: no folder on the way, no file of ours at its end."""
-    slash = path.find("/")
-    while slash >= 0:
-        mode = _mode(f"{directory}/{path[:slash]}")
-        if mode is None:
-            (directory / path).parent.mkdir(parents=True, exist_ok=True)
-            break
-        if not stat.S_ISDIR(mode):
-            return path[:slash]
-        slash = path.find("/", slash + 1)
-    final = f"{directory}/{path}"
-    mode = _mode(final)
-    if mode is not None:
-        if not stat.S_ISREG(mode):
-            return path
-        if not ours:
-            if not _is(final, partial, digest):
-                return path
-            partial.unlink()
-            return None
-    os.replace(partial, final)  # noqa: PTH105  a Path per file costs as much as the rename
-    return None
-
-
-def _mode(path: str) -> int | None:
-    """Return what kind of thing is there; a symbolic link is one."""
-    try:
-        return os.lstat(path).st_mode
-    except FileNotFoundError:
-        return None
-
-
-def _is(final: str, partial: Path, digest: str) -> bool:
-    """Tell whether a file is the same body: that of a run that was killed before it could say so."""
-    try:
-        if os.lstat(final).st_size != partial.lstat().st_size:
-            return False
-        with open(final, "rb") as file:  # noqa: PTH123
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
-    except OSError:  # it cannot be read, so it is somebody else's
-        return False

@@ -10,6 +10,7 @@ trusted: after a power cut a file may hold less, or something else, than was wri
 import os
 from contextlib import suppress
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,16 @@ class Partials:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._noted: set[str] = set()
+        self._fresh = count()
         self._boot = _boot()
 
-    def path(self, key: str) -> Path:
-        """Return where the bytes of this request's body are put together."""
-        return self._directory / _name(key)
+    def path(self, key: str) -> str:
+        """Return where the bytes of this request's body are put together, if they may be gone on with."""
+        return f"{self._directory}/{_name(key)}"
+
+    def fresh(self) -> str:
+        """Return where a body can be put together that will not be gone on with: a name that nothing else has."""
+        return f"{self._directory}/{next(self._fresh)}"
 
     def may_hold(self, key: str) -> bool:
         """Tell whether there can be a beginning for this request."""
@@ -53,7 +59,7 @@ class Partials:
         if validator is None:
             return None
         with suppress(OSError):
-            size = self.path(key).lstat().st_size
+            size = os.lstat(self.path(key)).st_size
             return Held(size, validator) if size else None
         return None
 
@@ -68,11 +74,11 @@ class Partials:
             self._note(_name(key)).unlink(missing_ok=True)
             self._noted.discard(_name(key))
 
-    def remove(self, key: str) -> None:
-        """Remove note and bytes, as far as they are there."""
+    def remove(self, key: str, path: str) -> None:
+        """Remove the note and the bytes at ``path``, as far as they are there."""
         with suppress(OSError):
             self.forget(key)
-            self.path(key).unlink()
+            os.unlink(path)  # noqa: PTH108
 
     def _note(self, name: str) -> Path:
         return self._directory / f"{name}.json"
