@@ -9,6 +9,7 @@ from fetcher import __version__
 from fetcher.clock import Clock, SystemClock
 from fetcher.descriptors import allow
 from fetcher.disk import Disk
+from fetcher.engines.inline import Inline
 from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter
 from fetcher.fetch import Fetch, Identity
@@ -79,8 +80,9 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             Reach(connections=options.limits.concurrency, block_private=options.block_private),
         )
         await stack.enter_async_context(transport)
+        fetch = Fetch(transport, sink, identity, options.limits, ears.clock)
         parts = Parts(
-            fetch=Fetch(transport, sink, identity, options.limits, ears.clock),
+            engine=Inline(options, fetch, ears.clock, ears.counters, ears.observe),
             memory=journal,
             writers=([] if journal is None or options.dry_run else [journal]) + list(ears.writers),
             clock=ears.clock,

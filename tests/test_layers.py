@@ -24,7 +24,7 @@ LAYERS: Final = (
     "text errors model options events status",
     "hashtable body urls limits retry redirects conditional mediatypes naming plan history scheduler",
     "clock descriptors atomic disk cookies transport sinks sources journal demosite",
-    "recorder fetch run wiring api",
+    "recorder fetch engines run wiring api",
     "views cli",
 )
 RANKS: Final = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names.split())}
@@ -53,7 +53,7 @@ OUTSIDE: Final = frozenset(
     )
 )
 #: Implementations, which only these modules may name.
-CONCRETE: Final = ("transport.", "sinks.", "sources.")
+CONCRETE: Final = ("transport.", "sinks.", "sources.", "engines.")
 NAMERS: Final = ("wiring", "api", "cli.")
 
 #: Where a bug may be caught: at one URL, and at the end of the command.

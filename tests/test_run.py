@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fetcher.engines.inline import Inline
 from fetcher.errors import Error, ErrorKind, FetchError, LocalError
 from fetcher.events import Counters, Event, Notice, RecordWriter, Retrying, Settled
 from fetcher.fetch import Fetch, Identity
@@ -53,10 +54,11 @@ class Rig:
         limits = self.options.limits
         self.transport = Transport(self.answers, self.default)
         self.counters = Counters(0.0)
+        fetch = Fetch(self.transport, self.sink, Identity("test"), limits, clock)
         self.run = Run(
             self.options,
             Parts(
-                fetch=Fetch(self.transport, self.sink, Identity("test"), limits, clock),
+                engine=Inline(self.options, fetch, clock, self.counters, self.events.append),
                 memory=self.memory,
                 writers=[writer for writer in (self.memory, self.writer) if writer is not None],
                 clock=clock,

@@ -1,0 +1,1 @@
+"""L3: the ways to get requests fetched."""

@@ -1,0 +1,54 @@
+"""L3: what every way to get requests fetched promises."""
+
+import asyncio
+from collections.abc import Collection
+from typing import Protocol
+
+from fetcher.model import Record, Request, Stop
+
+
+class Customer(Protocol):
+    """Whoever has ordered the fetches."""
+
+    async def settle(self, request: Request, record: Record) -> None:
+        """Take the record that a request ends with; waits while too many are on their way."""
+        ...
+
+    def give_up(self, reason: Stop, message: str) -> None:
+        """Learn that going on makes no sense, and why, in one line."""
+        ...
+
+
+class Engine(Protocol):
+    """Fetches requests, each as often as it takes, within the limits of the run."""
+
+    def add(self, request: Request) -> None:
+        """Take a request; it is fetched when its turn comes."""
+        ...
+
+    async def run(self, customer: Customer) -> None:
+        """Fetch what is added, and settle each request once; goes on until it is stopped or cancelled."""
+        ...
+
+    def stop(self, reason: str) -> None:
+        """Start nothing more, neither requests nor retries; ``reason`` is said of what will be dropped."""
+        ...
+
+    async def finish(self, seconds: float, abort: asyncio.Event) -> list[tuple[Request, Record]]:
+        """Give what is under way so long, or until ``abort``, then drop it; to be called after :meth:`stop`.
+
+        Returns the requests that were started and not settled, with their records.
+        """
+        ...
+
+
+async def give(tasks: Collection[asyncio.Task[None]], seconds: float, abort: asyncio.Event) -> None:
+    """Let tasks go on for so many seconds, or until ``abort`` is set, and end them."""
+    finishing = asyncio.gather(*tasks, return_exceptions=True)
+    aborted = asyncio.create_task(abort.wait())
+    try:
+        await asyncio.wait((finishing, aborted), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*tasks, aborted):
+            task.cancel()
+    await asyncio.gather(finishing, aborted, return_exceptions=True)

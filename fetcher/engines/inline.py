@@ -1,0 +1,149 @@
+"""L3: requests fetched in this process: the only file with a task per slot, and the semaphore.
+
+    add --> scheduler --next--> slots --attempts--> settle
+                ^                 |
+                +----retries------+
+
+A slot is a task that holds the semaphore and goes on with the next ready request until there is none.
+"""
+
+import asyncio
+
+from fetcher.clock import Clock
+from fetcher.engines.base import Customer, give
+from fetcher.errors import ErrorKind, FetchError
+from fetcher.events import Counters, Observer, Retrying, Transfer
+from fetcher.fetch import Fetch
+from fetcher.history import History
+from fetcher.model import Attempt, Record, Request, Stop
+from fetcher.options import Options
+from fetcher.retry import RetryPolicy
+from fetcher.scheduler import Scheduler
+from fetcher.text import size_text
+
+
+class Inline:
+    """Fetches requests as tasks of the running loop; see :class:`fetcher.engines.base.Engine`.
+
+    ``counters`` hears of what waits and what is under way, ``observe`` of retries.
+    """
+
+    def __init__(self, options: Options, fetch: Fetch, clock: Clock, counters: Counters, observe: Observer) -> None:
+        limits = options.limits
+        self._fetch = fetch
+        self._clock = clock
+        self._counters = counters
+        self._observe = observe
+        self._total = options.timeouts.total
+        self._scheduler = Scheduler(per_host=limits.per_host, rate=limits.rate, host_rate=limits.host_rate)
+        self._retries = RetryPolicy(options.retries.count, options.retries.max_wait)
+        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._histories: dict[int, History] = {}
+        self._working: set[asyncio.Task[None]] = set()
+        self._stopped: str | None = None
+        self._changed = asyncio.Event()
+
+    def add(self, request: Request) -> None:
+        """Take a request."""
+        self._scheduler.add(request)
+        self._offer()
+
+    async def run(self, customer: Customer) -> None:
+        """Give free slots to ready requests until it is stopped or cancelled."""
+        clock = self._clock
+        async with asyncio.TaskGroup() as tasks:
+            while self._stopped is None:
+                self._changed.clear()
+                now = clock.monotonic()
+                while not self._slots.locked() and (request := self._next(now)) is not None:
+                    await self._slots.acquire()
+                    task = tasks.create_task(self._work(request, customer))
+                    self._working.add(task)
+                    task.add_done_callback(self._working.discard)
+                wake = None if self._slots.locked() else self._scheduler.wake_at(now)
+                await _wait(self._changed, None if wake is None else max(0.0, wake - now))
+
+    def stop(self, reason: str) -> None:
+        """Start nothing more."""
+        if self._stopped is None:
+            self._stopped = reason
+            self._changed.set()
+
+    async def finish(self, seconds: float, abort: asyncio.Event) -> list[tuple[Request, Record]]:
+        """Let the slots finish for a while, drop the rest, and tell what was started."""
+        self._scheduler.drain()
+        self._counters.waiting = self._counters.retrying = 0
+        await give(self._working, seconds, abort)
+        return [(history.request, history.record()) for history in self._histories.values()]
+
+    def _offer(self) -> None:
+        """Tell the dispatcher of something to start, unless a slot that ends will find it."""
+        if not self._slots.locked():
+            self._changed.set()
+
+    def _next(self, now: float) -> Request | None:
+        """Return a request that starts now, None if none may."""
+        request = self._scheduler.next(now) if self._stopped is None else None
+        self._counters.waiting, self._counters.retrying = len(self._scheduler), self._scheduler.delayed
+        return request
+
+    async def _work(self, request: Request | None, customer: Customer) -> None:
+        """Hold one slot, which the dispatcher has taken, as long as there is something to start."""
+        try:
+            while request is not None and self._stopped is None:
+                await self._try(request, customer)
+                request = self._next(self._clock.monotonic())
+        finally:
+            self._slots.release()
+            self._changed.set()
+
+    async def _try(self, request: Request, customer: Customer) -> None:
+        """Make one attempt, then settle the request or add it again for later."""
+        clock, counters = self._clock, self._counters
+        started = clock.monotonic()
+        history = self._histories.get(request.index) or History(request, clock.now(), started)
+        transfer = Transfer(request, started, last_byte=started)
+        counters.active[request.index] = transfer
+        number = history.attempts + 1
+        try:
+            attempt = await self._fetch.attempt(transfer, number, self._total, self._observe)
+        except asyncio.CancelledError:
+            self._histories[request.index] = history.after(self._cancelled(transfer, number))
+            raise
+        finally:
+            del counters.active[request.index]
+            counters.ended_bytes += transfer.received
+            self._scheduler.finished(request, clock.monotonic())
+        history = history.after(attempt)
+        error = attempt.error
+        if error is not None and error.kind == ErrorKind.DISK:
+            customer.give_up(Stop.DISK, error.message)
+        delay = self._retries.delay(attempt, history.retried, clock.random()) if self._stopped is None else None
+        if error is None or delay is None:
+            self._histories.pop(request.index, None)
+            await customer.settle(request, history.record())
+            return
+        self._histories[request.index] = history
+        self._scheduler.add(request, clock.monotonic() + delay)
+        counters.retry(request.host, error.kind)
+        self._observe(Retrying(request, error, number, delay))
+        self._offer()
+
+    def _cancelled(self, transfer: Transfer, number: int) -> Attempt:
+        failure = FetchError(ErrorKind.CANCELLED, f"{self._stopped or 'stopped'} after {size_text(transfer.received)}")
+        return Attempt(
+            number=number,
+            started=transfer.started,
+            ended=self._clock.monotonic(),
+            error=failure.error,
+            wire_bytes=transfer.received,
+        )
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for the event, but no longer than so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
