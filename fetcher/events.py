@@ -7,6 +7,7 @@ from math import ceil, log
 from typing import Final, Protocol
 
 from fetcher.errors import Error, ErrorKind
+from fetcher.frozen import value
 from fetcher.model import Failure, Outcome, Record, Request, Stop, Summary
 
 #: How many hosts are counted one by one; the rest of a very wide list is counted as one.
@@ -56,7 +57,7 @@ Event = Retrying | Redirected | Notice | Trouble
 Observer = Callable[[Event], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Settled:
     """A record and its line of JSON, encoded once for everyone who writes it; ``key`` is its request's, if it had one."""
 

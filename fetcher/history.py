@@ -1,11 +1,13 @@
 """L1: what has happened to one request, attempt by attempt, and the record it ends as."""
 
-from dataclasses import dataclass, replace
-
+from fetcher.frozen import value
 from fetcher.model import Attempt, Outcome, Record, Request, timestamp
 
+_FAILED = Outcome.FAILED
+_FETCHED = Outcome.FETCHED
 
-@dataclass(frozen=True, slots=True)
+
+@value(frozen=True, slots=True)
 class History:
     """A request that has been started: when (``started_at`` since 1970, ``started`` monotonic), and what came of it.
 
@@ -23,8 +25,10 @@ class History:
     def after(self, attempt: Attempt) -> "History":
         """Return the history with one more attempt."""
         earlier = self.last.error if self.last is not None else None
-        return replace(
-            self,
+        return History(
+            self.request,
+            self.started_at,
+            self.started,
             attempts=attempt.number,
             retried=self.retried if earlier is None else (*self.retried, earlier.kind),
             wire_bytes=self.wire_bytes + attempt.wire_bytes,
@@ -43,7 +47,7 @@ class History:
             line=request.line,
             host=request.host,
             final_url=head.url if head else None,
-            outcome=Outcome.FAILED if last.error else Outcome.FETCHED,
+            outcome=_FAILED if last.error else _FETCHED,
             status=head.status if head else None,
             error=last.error,
             path=stored.path if stored else None,

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
+from math import floor
 from typing import Any, Final
 
 import orjson
 
 from fetcher.errors import Error
+from fetcher.frozen import value
 from fetcher.text import harmless_json
 
 #: Header fields as received: lower-case names, values without surrounding blanks, in order.
@@ -26,6 +29,10 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+#: A member is found in its class ten times slower than in a module.
+_FAILED: Final = Outcome.FAILED
+
+
 class Stop(StrEnum):
     """Why a run ended before its list did."""
 
@@ -37,7 +44,7 @@ class Stop(StrEnum):
     LIMIT = "limit"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Row:
     """One input line that asks for a fetch, as a source read it.
 
@@ -51,7 +58,7 @@ class Row:
     error: Error | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Request:
     """One URL to fetch.
 
@@ -73,7 +80,7 @@ class Request:
         return self.target if self.userinfo is None else f"{self.userinfo}@{self.target}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Stored:
     """A whole body: where it lies (relative to the output directory), its size in bytes and its SHA-256 in hex.
 
@@ -85,7 +92,7 @@ class Stored:
     sha256: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Redirect:
     """One hop that was followed: the status and the URL that answered it."""
 
@@ -93,7 +100,7 @@ class Redirect:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Timings:
     """Seconds of one attempt by phase, with HAR 1.2's names; None for a phase that did not happen."""
 
@@ -106,7 +113,7 @@ class Timings:
     receive: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Head:
     """What a response said about itself, before its body.
 
@@ -124,7 +131,7 @@ class Head:
     validator: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Attempt:
     """What one try at a request gave: a stored body, or an error; never both, never neither.
 
@@ -145,7 +152,7 @@ class Attempt:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Record:
     """What happened to one input line: the line of output, of the journal, and the input of every report."""
 
@@ -183,7 +190,7 @@ class Record:
     @property
     def ok(self) -> bool:
         """Whether the line got what it asked for: every outcome but ``failed``."""
-        return self.outcome is not Outcome.FAILED
+        return self.outcome is not _FAILED
 
 
 #: The record's keys in the order of its line; ``ok`` follows ``outcome``.
@@ -194,8 +201,54 @@ RECORD_KEYS: Final[tuple[str, ...]] = tuple(
 
 def to_line(record: Record) -> bytes:
     """Return the record as one line of JSON (RFC 8259) with its newline: every key, UTF-8, safe to print."""
-    values = {key: getattr(record, key) for key in RECORD_KEYS}
+    # Written out, since this is done once per line of a list: a loop over the names takes twice as long.
+    values = {
+        "url": record.url,
+        "id": record.id,
+        "source": record.source,
+        "line": record.line,
+        "host": record.host,
+        "final_url": record.final_url,
+        "outcome": record.outcome,
+        "ok": record.outcome is not _FAILED,
+        "status": record.status,
+        "error": record.error,
+        "path": record.path,
+        "bytes": record.bytes,
+        "wire_bytes": record.wire_bytes,
+        "sha256": record.sha256,
+        "content_type": record.content_type,
+        "charset": record.charset,
+        "etag": record.etag,
+        "last_modified": record.last_modified,
+        "http_version": record.http_version,
+        "remote_ip": record.remote_ip,
+        "redirects": record.redirects,
+        "attempts": record.attempts,
+        "retried": record.retried,
+        "resumed_from": record.resumed_from,
+        "started_at": record.started_at,
+        "elapsed": record.elapsed,
+        "timings": record.timings and _phases(record.timings),
+        "headers": record.headers,
+        "duplicate_of": record.duplicate_of,
+        "warnings": record.warnings,
+        "meta": record.meta,
+    }
     return harmless_json(orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _phases(timings: Timings) -> dict[str, float | None]:
+    """Return what orjson would make of the timings itself, in a third of the time."""
+    return {
+        "blocked": timings.blocked,
+        "dns": timings.dns,
+        "connect": timings.connect,
+        "tls": timings.tls,
+        "send": timings.send,
+        "wait": timings.wait,
+        "receive": timings.receive,
+    }
 
 
 def from_line(line: bytes) -> Record:
@@ -225,7 +278,16 @@ def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 def timestamp(epoch: float) -> str:
     """Return seconds since 1970 as RFC 3339 in UTC with milliseconds: ``2026-11-21T03:00:00.123Z``."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    second = floor(epoch)
+    microseconds = round((epoch - second) * 1e6)
+    if microseconds == 1_000_000:
+        second, microseconds = second + 1, 0
+    return f"{_second(second)}.{microseconds // 1000:03}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """L1: what is to be done about each row of the list."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fetcher.errors import Error, FetchError
+from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Outcome, Record, Request, Row
 from fetcher.urls import parse
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Repeated:
     """A row that asks for what line ``of`` asked for already, as ``request``."""
 

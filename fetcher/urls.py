@@ -1,11 +1,11 @@
 """L1: a line of text as a URL that can be asked for: parsed, checked, escaped no more than needed."""
 
 import re
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 from fetcher.errors import ErrorKind, FetchError
+from fetcher.frozen import value
 from fetcher.text import printable
 
 #: Longer URLs are refused, in characters, as written and as sent; servers commonly refuse beyond 8,000.
@@ -31,7 +31,7 @@ _USERINFO: Final = re.compile(r"(:/+|^//|^(?=[^/?#]*:))[^/?#]*@")
 _MAX_NAME: Final = 253
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Url:
     """An absolute http or https URL, ready to be sent.
 

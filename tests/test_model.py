@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import orjson
 import pytest
@@ -77,6 +78,13 @@ def test_a_record_is_one_line_with_every_key(record: Record) -> None:
     assert " ".join(values) == CONTRACT
     assert values["ok"] is record.ok is (record.outcome != "failed")
     assert values["url"] == record.url
+
+
+@given(RECORDS)
+def test_a_line_says_what_the_record_says(record: Record) -> None:
+    """No key is given another one's value, and each has its own name; whatever orjson would make of it is made."""
+    plain = {key: getattr(record, key) for key in RECORD_KEYS}
+    assert orjson.loads(to_line(record)) == orjson.loads(orjson.dumps(plain))
 
 
 def test_a_terminal_may_show_any_line() -> None:
@@ -169,8 +177,26 @@ def test_requests_of_different_users_differ() -> None:
         (0, "1970-01-01T00:00:00.000Z"),
         (1_795_230_000.1239, "2026-11-21T03:00:00.123Z"),
         (951_782_400.5, "2000-02-29T00:00:00.500Z"),
+        (951_782_399.999_999_9, "2000-02-29T00:00:00.000Z"),
+        (-0.001, "1969-12-31T23:59:59.999Z"),
     ],
 )
 def test_timestamps_are_utc_with_milliseconds(epoch: float, expected: str) -> None:
     """They sort as text and mean the same everywhere."""
     assert timestamp(epoch) == expected
+
+
+@given(st.floats(0, 4e9))
+def test_timestamps_are_the_standard_librarys(epoch: float) -> None:
+    """Putting them together by hand changes no digit."""
+    exact = datetime.fromtimestamp(epoch, UTC)
+    assert timestamp(epoch) == exact.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def test_values_behave_as_frozen_ones_do() -> None:
+    """They are equal and have one hash if their fields are; they have no room for anything else."""
+    one, other = (Redirect(301, "http://a/") for _ in range(2))
+    assert one == other
+    assert len({one, other, Redirect(302, "http://a/")}) == 2
+    with pytest.raises(AttributeError):
+        one.extra = 1  # type: ignore[attr-defined]
