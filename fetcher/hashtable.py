@@ -1,82 +1,94 @@
-"""L1: a map from 64-bit hashes to 64-bit numbers, 21 to 43 bytes an entry, for lists of millions."""
+"""L1: a map from 64-bit hashes to numbers, about 13 bytes an entry, for lists of millions."""
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Hashable
-from typing import Final
+from typing import Final, Literal
 
-#: Entries are spread over this many small tables, so that growing one never takes long.
-_SHARDS: Final = 256
-_MASK: Final = (1 << 64) - 1
+#: A leaf with more entries than this is split: what it costs to make room in the middle of one stays small.
+_MOST: Final = 512
+#: The directory is doubled only while there are this many entries for each of its places, however they are spread.
+_SHARE: Final = _MOST // 4
+_BITS: Final = 64
+_MASK: Final = (1 << _BITS) - 1
+
+#: How large the numbers of a table can be.
+Bits = Literal[32, 64]
 
 
 def hash64(key: Hashable) -> int:
-    """Return the key's hash as a number from 1 to 2**64 - 1, the same within one process.
+    """Return the key's hash as a number from 0 to 2**64 - 1, the same within one process.
 
     Strings hash by SipHash with a secret of the process (PEP 456), so nobody can choose keys that collide;
     among ten million keys, the chance that any two do is 1 in 370,000.
     """
-    return hash(key) & _MASK or 1
-
-
-class _Shard:
-    """Open addressing with linear probing in two arrays; a key of 0 marks a free place."""
-
-    __slots__ = ("count", "keys", "values")
-
-    def __init__(self, size: int) -> None:
-        self.keys = array("Q", bytes(8 * size))
-        self.values = array("Q", bytes(8 * size))
-        self.count = 0
-
-    def slot(self, key: int) -> int:
-        keys = self.keys
-        mask = len(keys) - 1
-        slot = key & mask
-        while keys[slot] not in (0, key):
-            slot = (slot + 1) & mask
-        return slot
-
-    def grow(self) -> None:
-        keys, values = self.keys, self.values
-        self.keys = array("Q", bytes(16 * len(keys)))
-        self.values = array("Q", bytes(16 * len(keys)))
-        for key, value in zip(keys, values, strict=True):
-            if key:
-                slot = self.slot(key)
-                self.keys[slot], self.values[slot] = key, value
+    return hash(key) & _MASK
 
 
 class HashTable:
-    """Maps numbers from :func:`hash64` to numbers from 0 to 2**64 - 1; entries are never removed."""
+    """Maps numbers from :func:`hash64` to numbers of 32 or 64 bits; entries are never removed.
 
-    def __init__(self) -> None:
-        self._shards = [_Shard(8) for _ in range(_SHARDS)]
+    Extendible hashing: the leading bits of a key choose a leaf from a directory; several places of it can share one. A
+    leaf is two sorted arrays without a free place in between, so that the search and the shifting are done by C.
+    Nothing is ever moved but the leaf that is split, so that no call takes long and no memory is needed to grow.
+    """
+
+    def __init__(self, bits: Bits) -> None:
+        leaf = array("Q"), array("I" if bits == 32 else "Q")
+        self._leaves = [leaf]
+        self._shift = _BITS
+        self._count = 0
 
     def get(self, key: int) -> int | None:
         """Return the key's number, or None."""
-        shard = self._shards[key >> 56]
-        slot = shard.slot(key)
-        return shard.values[slot] if shard.keys[slot] else None
+        keys, values = self._leaves[key >> self._shift]
+        place = bisect_left(keys, key)
+        return values[place] if place < len(keys) and keys[place] == key else None
+
+    def add(self, key: int, value: int) -> int | None:
+        """Return the key's number; None if it had none and has this one from now on.
+
+        Raises OverflowError if the number is too large.
+        """
+        keys, values = self._leaves[key >> self._shift]
+        place = bisect_left(keys, key)
+        if place < len(keys) and keys[place] == key:
+            return values[place]
+        values.insert(place, value)
+        keys.insert(place, key)
+        self._count += 1
+        if len(keys) > _MOST:
+            self._split(key >> self._shift)
+        return None
 
     def set(self, key: int, value: int) -> None:
         """Give the key this number, whatever it had."""
-        shard = self._shards[key >> 56]
-        slot = shard.slot(key)
-        if not shard.keys[slot]:
-            if shard.count * 4 >= len(shard.keys) * 3:
-                shard.grow()
-                slot = shard.slot(key)
-            shard.count += 1
-            shard.keys[slot] = key
-        shard.values[slot] = value
-
-    def setdefault(self, key: int, value: int) -> int:
-        """Return the key's number; give it this one first if it has none."""
-        known = self.get(key)
-        if known is None:
-            self.set(key, value)
-            return value
-        return known
+        keys, values = self._leaves[key >> self._shift]
+        place = bisect_left(keys, key)
+        if place < len(keys) and keys[place] == key:
+            values[place] = value
+        else:
+            self.add(key, value)
 
     def __len__(self) -> int:
-        return sum(shard.count for shard in self._shards)
+        return self._count
+
+    def _split(self, place: int) -> None:
+        """Divide the leaf at this place of the directory, unless keys are so badly spread that it must grow on."""
+        leaves = self._leaves
+        leaf = keys, values = leaves[place]
+        first, end = place, place + 1
+        while first and leaves[first - 1] is leaf:
+            first -= 1
+        while end < len(leaves) and leaves[end] is leaf:
+            end += 1
+        if end - first == 1:
+            if self._count < len(leaves) * _SHARE:
+                return
+            leaves = self._leaves = [shared for shared in leaves for _ in range(2)]
+            self._shift -= 1
+            first, end = 2 * first, 2 * end
+        middle = (first + end) // 2
+        cut = bisect_left(keys, middle << self._shift)
+        leaves[first:middle] = [(keys[:cut], values[:cut])] * (middle - first)
+        leaves[middle:end] = [(keys[cut:], values[cut:])] * (end - middle)

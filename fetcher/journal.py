@@ -39,7 +39,7 @@ class Journal:
     """The records of all runs in one directory, as an async context manager.
 
     Entering it takes the lock and reads the file once. It then holds where each stored URL's latest record lies,
-    about 37 bytes a URL, and not the records. A last line that a crash has torn is cut off. Leaving it syncs the file
+    about 17 bytes a URL, and not the records. A last line that a crash has torn is cut off. Leaving it syncs the file
     to the medium, once; the bodies it tells of are not synced.
     With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
     Raises LocalError if the directory cannot be used or the file not be synced, BusyError if another run uses it.
@@ -50,7 +50,7 @@ class Journal:
         self._executor = executor
         self._remember = remember
         self._writable = writable
-        self._offsets = HashTable()
+        self._offsets = HashTable(64)
         self._end = 0
         self._file = -1
         self._lock = -1

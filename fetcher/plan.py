@@ -24,7 +24,7 @@ class Planner:
     """
 
     def __init__(self) -> None:
-        self._first = HashTable()
+        self._first = HashTable(32)
         self._count = 0
 
     def plan(self, row: Row) -> Request | Repeated | Record:
@@ -38,10 +38,8 @@ class Planner:
         except FetchError as error:
             return _invalid(row, Error.of(error.kind, f"{error.message} ({row.source}:{row.line})"))
         request = Request(index, row.text, url.target, url.host, row.source, row.line, url.userinfo)
-        first = self._first.setdefault(hash64(request.key), index << 32 | row.line)
-        if first >> 32 == index:
-            return request
-        return Repeated(request, first & 0xFFFF_FFFF)
+        first = self._first.add(hash64(request.key), row.line)
+        return request if first is None else Repeated(request, first)
 
 
 def _invalid(row: Row, error: Error) -> Record:

@@ -1,6 +1,7 @@
 """L1: a line of text as a URL that can be asked for: parsed, checked, escaped no more than needed."""
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
@@ -20,10 +21,10 @@ _ILLEGAL: Final = re.compile(r"[^\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e
 _HOST_NAME: Final = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?"
 )
-#: Most lines of most lists: nothing to lower, escape, drop or refuse. Port and length are checked after it.
-_CLEAN: Final = re.compile(
-    r"(https?)://((?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.){0,30}[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)"
-    r"(:[1-9][0-9]{0,4})?/[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*"
+#: Most lines of most lists: nothing to lower, escape, drop or refuse. The host and the length are checked after it.
+_CLEAN: Final = re.compile(r"(https?)://([a-z0-9_.:-]+)/[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*")
+_CLEAN_HOST: Final = re.compile(
+    r"((?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.){0,30}[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(:[1-9][0-9]{0,4})?"
 )
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 #: User and password of any URL in a text; at its start even if the scheme is missing or mistyped.
@@ -60,14 +61,25 @@ def parse(text: str) -> Url:
 
     No scheme is guessed. Raises FetchError with kind ``invalid_url`` or ``unsupported_scheme``.
     """
-    clean = _CLEAN.fullmatch(text) if len(text) <= MAX_URL else None
-    if clean is not None:
-        scheme, name, port = clean.groups()
-        if len(name) <= _MAX_NAME and (
-            port is None or (int(port[1:]) < 65_536 and int(port[1:]) not in _PORTS.values())
-        ):
-            return Url(text, scheme, name + (port or ""), None)
+    clean = _CLEAN.fullmatch(text)
+    if clean is not None and len(text) <= MAX_URL:
+        scheme, authority = clean.groups()
+        host = _clean_host(authority)
+        if host is not None:
+            return Url(text, scheme, host, None)
     return _parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _clean_host(text: str) -> str | None:
+    """Return the host if nothing is to be done about it. A list has far fewer hosts than lines."""
+    clean = _CLEAN_HOST.fullmatch(text)
+    if clean is None:
+        return None
+    name, port = clean.groups()
+    if len(name) > _MAX_NAME or (port is not None and (int(port[1:]) > 65_535 or int(port[1:]) in _PORTS.values())):
+        return None
+    return text
 
 
 def _parse(text: str) -> Url:

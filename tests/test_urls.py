@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.text import printable
-from fetcher.urls import _CLEAN, MAX_URL, Url, _parse, parse, redact
+from fetcher.urls import _CLEAN, _CLEAN_HOST, MAX_URL, Url, _parse, parse, redact
 
 #: Every character that RFC 3986 allows somewhere behind the authority, without the fragment's ``#``.
 LEGAL = string.ascii_letters + string.digits + "-._~:/?[]@!$&'()*+,;=%"
@@ -256,7 +256,10 @@ def test_a_url_has_a_longest_length() -> None:
     assert refused("http://" + "u" * MAX_URL + "@h/").kind == ErrorKind.INVALID_URL
 
 
-@given(st.from_regex(_CLEAN, fullmatch=True))
+@given(
+    st.from_regex(_CLEAN, fullmatch=True)
+    | st.from_regex(_CLEAN_HOST, fullmatch=True).map(lambda host: f"http://{host}/a?b")
+)
 @example("http://h:80/")
 @example("https://h:443/")
 @example("http://h:443/")
