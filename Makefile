@@ -13,10 +13,10 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast test-dev check format build clean
+.PHONY: help demo test test-fast test-dev check format build bench bench-quick clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## Fetch 300 URLs from a built-in site into fetched/
 	@$(BIN)/fetcher demo
@@ -43,9 +43,15 @@ build: $(VENV)/.dev ## Build wheel and sdist into dist/
 	@rm -rf dist
 	@$(BIN)/python -m hatchling build
 
+bench: $(VENV)/.dev ## Measure against curl, aria2 and wget2 (12 minutes, needs nginx); writes bench/RESULTS.md
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/.dev ## The same in under a minute, smaller, printed only
+	@$(BIN)/python -m bench --quick $(ARGS)
+
 clean: ## Remove .venv, dist/ and all caches
 	@rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find fetcher tests -name __pycache__ -prune -exec rm -rf {} +
+	@find bench fetcher tests -name __pycache__ -prune -exec rm -rf {} +
 
 # --- the environment: .run is what the command needs, .dev is that and the tools
 

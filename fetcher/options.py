@@ -10,6 +10,16 @@ from fetcher.errors import UsageError
 #: How files are called when the user says nothing else.
 DEFAULT_NAME: Final = "{host}/{path}"
 
+#: More processes than any machine has use for.
+MAX_WORKERS: Final = 256
+
+
+class Carrier(StrEnum):
+    """What carries the requests: one aiohttp session, or libcurl."""
+
+    SESSION = "session"
+    CURL = "curl"
+
 
 class Existing(StrEnum):
     """What to do with a URL that an earlier run has fetched."""
@@ -99,6 +109,8 @@ class Options:
     ``headers`` go with the first request to the URL's own origin and are never sent to another one;
     ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``. With ``block_private`` no
     connection is made to an address that is not of the public internet, whatever name or redirect leads there.
+    ``workers`` is how many processes fetch, which share the limits; with more than one, a script that calls the library
+    must be importable without running (``if __name__ == "__main__":``), as multiprocessing demands.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -110,4 +122,9 @@ class Options:
     user_agent: str | None = None
     proxy: str | None = None
     block_private: bool = False
+    transport: Carrier = Carrier.SESSION
+    workers: int = 1
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.workers <= MAX_WORKERS, f"workers must be 1 to {MAX_WORKERS}, not {self.workers}")

@@ -105,7 +105,8 @@ class Run:
             for helper in helpers:
                 helper.cancel()
             if self._stop is not None:
-                await self._wind_down()
+                await self._parts.engine.finish(0.0 if self._stop in _AT_ONCE else GRACE, self._abort)
+                self._recorder.hurry()
             engine.cancel()
         if self._stop is not None and self._counters.total is None:
             await give([asyncio.create_task(self._count(sources))], _COUNTING, self._abort)
@@ -181,27 +182,35 @@ class Run:
                 else:
                     await self._enqueue(item)
 
-    async def settle(self, request: Request, record: Record) -> None:
-        """Take the record that a request ends with."""
-        await self._settle(record, request.key)
+    def started(self, request: Request) -> None:
+        """Nothing: the engine counts what is under way."""
 
-    async def _settle(self, record: Record, key: str | None) -> None:
+    def hurry(self) -> None:
+        """Let writers take no longer than they must."""
+        self._recorder.hurry()
+
+    async def settle(self, settled: Settled) -> None:
         """Count a record and those of the rows that waited for it, and hand them to the writers, in one step."""
-        settled = [Settled(record, to_line(record), key)]
+        record, key = settled.record, settled.key
+        batch = [settled]
         if key is not None:
             coming = self._coming.get(key)
             if isinstance(coming, list):
                 self._coming[key] = record
-                records = (self._repetition(repeated, record) for repeated in coming)
-                settled += [Settled(record, to_line(record), None) for record in records]
-        for each in settled:
+                if coming:
+                    records = (self._repetition(repeated, record) for repeated in coming)
+                    batch += [Settled(record, to_line(record), None) for record in records]
+        for each in batch:
             self._counters.settle(each.record)
-        self._outstanding -= len(settled)
+        self._outstanding -= len(batch)
         if self._outstanding <= self._most - _REFILL:
             self._room.set()
         if self._fed and not self._outstanding:
             self._over.set()
-        await self._recorder.put(*settled)
+        await self._recorder.put(*batch)
+
+    async def _settle(self, record: Record, key: str | None) -> None:
+        await self.settle(Settled(record, to_line(record), key))
 
     def _repetition(self, repeated: Repeated, earlier: Record | None) -> Record:
         request = repeated.request
@@ -223,13 +232,6 @@ class Run:
             self._told = True
             self._parts.observe(Notice(message))
         self.stop(reason)
-
-    async def _wind_down(self) -> None:
-        """Let transfers finish for a while, drop the rest, and settle what was started."""
-        dropped = await self._parts.engine.finish(0.0 if self._stop in _AT_ONCE else GRACE, self._abort)
-        self._recorder.hurry()
-        for request, record in dropped:
-            await self.settle(request, record)
 
     async def _count(self, sources: Sequence[Source], *, after: float = 0.0) -> None:
         """Find out how many rows there are in all, if the sources can tell."""

@@ -10,14 +10,18 @@ from fetcher.clock import Clock, SystemClock
 from fetcher.descriptors import allow
 from fetcher.disk import Disk
 from fetcher.engines.inline import Inline
+from fetcher.engines.processes import Crew, Processes
+from fetcher.engines.worker import Assignment, Desk
 from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter
 from fetcher.fetch import Fetch, Identity
 from fetcher.journal import Journal
+from fetcher.lanes import Lanes, keeps_hosts_whole, share, worker_count
 from fetcher.model import timestamp
-from fetcher.naming import Template
+from fetcher.naming import STATE_DIRECTORY, Template
 from fetcher.options import Options
 from fetcher.run import Parts, Run
+from fetcher.sinks.base import Sink
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
@@ -28,9 +32,10 @@ from fetcher.sources.text import TextSource
 from fetcher.transport.base import Reach
 from fetcher.transport.proxies import Proxies
 from fetcher.transport.session import SessionTransport
+from fetcher.transport.tls import tls_context
 
 if TYPE_CHECKING:
-    from fetcher.sinks.base import Sink
+    from fetcher.engines.base import Engine
 
 USER_AGENT: Final = f"fetcher/{__version__}"
 
@@ -53,11 +58,10 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     """
     template = Template.parse(options.output.name)
     options = _affordable(options, ears.observe)
-    proxies = Proxies(options.proxy)
-    if options.block_private and proxies.used:
+    if options.block_private and Proxies(options.proxy).used:
         raise UsageError("--block-private cannot see where a proxy connects to; say --proxy '' to go without one")
+    workers = worker_count(options.limits, options.workers)
     naming = Naming(template, timestamp(ears.clock.now())[:10])
-    identity = Identity(options.user_agent or USER_AGENT, options.headers)
     async with AsyncExitStack() as stack:
         disk = stack.enter_context(Disk())
         journal: Journal | None = None
@@ -72,17 +76,14 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             if not options.dry_run:
                 await files.take_up()
         named = options.output.save and not template.needs_body
-        transport = SessionTransport(
-            options.timeouts,
-            options.tls,
-            proxies,
-            ears.clock,
-            Reach(connections=options.limits.concurrency, block_private=options.block_private),
-        )
-        await stack.enter_async_context(transport)
-        fetch = Fetch(transport, sink, identity, options.limits, ears.clock)
+        engine: Engine
+        if workers > 1 and not options.dry_run:
+            engine = _processes(options, workers, naming, ears)
+        else:
+            fetch = await stack.enter_async_context(_fetching(options, sink, ears.clock))
+            engine = Inline(options, fetch, ears.clock, ears.counters, ears.observe)
         parts = Parts(
-            engine=Inline(options, fetch, ears.clock, ears.counters, ears.observe),
+            engine=engine,
             memory=journal,
             writers=([] if journal is None or options.dry_run else [journal]) + list(ears.writers),
             clock=ears.clock,
@@ -91,6 +92,46 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             preview=lambda request: naming.claim(request, None, None) if named else None,
         )
         yield Run(options, parts)
+
+
+@asynccontextmanager
+async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator[Fetch]:
+    """Open the transport and yield what makes attempts over it."""
+    reach = Reach(connections=options.limits.concurrency, block_private=options.block_private)
+    transport = SessionTransport(options.timeouts, options.tls, Proxies(options.proxy), clock, reach)
+    async with transport:
+        identity = Identity(options.user_agent or USER_AGENT, options.headers)
+        yield Fetch(transport, sink, identity, options.limits, clock)
+
+
+def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> Processes:
+    """Return the engine that has so many workers."""
+    if options.tls.ca_file is not None:
+        tls_context(options.tls)  # to fail before there are any
+    limits = options.limits
+    assignments = [
+        Assignment(number, replace(options, limits=share(limits, workers, number)), naming.needs_body)
+        for number in range(workers)
+    ]
+    whole = keeps_hosts_whole(limits, workers)
+    lanes = Lanes(workers, whole_hosts=whole, sticky=limits.host_rate is not None)
+    return Processes(Crew(assignments, lanes, _worker_engine), naming, ears.clock, ears.counters, ears.observe)
+
+
+@asynccontextmanager
+async def _worker_engine(assignment: Assignment, desk: Desk, counters: Counters) -> AsyncIterator[Inline]:
+    """Open, in a worker, all that its share of the requests needs."""
+    options = _affordable(assignment.options, desk.observe)
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        sink: Sink = NullSink()
+        if options.output.save:
+            directory = options.output.directory
+            partials = Partials(directory / STATE_DIRECTORY / "partial", f"{assignment.number}-")
+            sink = files = FilesSink(directory, partials, desk, stack.enter_context(Disk()))
+            await files.disk.run(partials.look)
+        fetch = await stack.enter_async_context(_fetching(options, sink, clock))
+        yield Inline(options, fetch, clock, counters, desk.observe)
 
 
 def _affordable(options: Options, observe: Observer) -> Options:

@@ -77,6 +77,12 @@ def named(directory: Directory, disk: Disk, template: str) -> FilesSink:
     return FilesSink(directory.root, Partials(directory.partial), naming, disk)
 
 
+def naming_of(sink: FilesSink) -> Naming:
+    """Return what names the files of a sink made by :func:`named`."""
+    assert isinstance(sink.naming, Naming)
+    return sink.naming
+
+
 class TestFiles(SinkContract):
     @pytest.fixture
     def place(self, directory: Directory, sink: FilesSink) -> Place:
@@ -135,7 +141,7 @@ async def test_names_from_the_body(directory: Directory, disk: Disk, pieces: lis
 @pytest.mark.parametrize("pieces", [SMALL, LARGE])
 async def test_replacement(directory: Directory, sink: FilesSink, pieces: list[bytes]) -> None:
     """A file that an earlier run has made of the same URL is replaced as a whole: who has it open keeps it."""
-    sink.naming.remember("h/a.txt", "http://h/a", "0" * 64)
+    naming_of(sink).remember("h/a.txt", "http://h/a", "0" * 64)
     (directory.root / "h").mkdir()
     (directory.root / "h/a.txt").write_bytes(b"old")
     with (directory.root / "h/a.txt").open("rb") as reader:
@@ -203,7 +209,7 @@ async def test_what_others_made_is_left_alone(
     place.parent.mkdir(parents=True, exist_ok=True)
     obstacle(place, outside)
     if remembered and not (stat.S_ISREG(place.lstat().st_mode) and path == "h/d/a.txt"):
-        sink.naming.remember("h/d/a.txt", "http://h/d/a", "0" * 64)
+        naming_of(sink).remember("h/d/a.txt", "http://h/d/a", "0" * 64)
     before = looked_at(place), looked_at(outside)
     stored = await store(sink, "http://h/d/a", pieces)
     assert stored.path not in (None, "h/d/a.txt")

@@ -62,6 +62,10 @@ class Flags:
     rate: Annotated[str | None, _option(SPEED, "requests started: 20, 20/s, 100/m", "--rate", metavar="R")] = None
     host_rate: Annotated[str | None, _option(SPEED, "the same for each host", "--host-rate", metavar="R")] = None
 
+    workers: Annotated[
+        str, _option(SPEED, "processes that share the work and the limits", "--workers", metavar="N")
+    ] = str(_DEFAULTS.workers)
+
     retries: Annotated[str, _option(PATIENCE, "tries after the first, for what may pass", "--retries", metavar="N")] = (
         str(_DEFAULTS.retries.count)
     )

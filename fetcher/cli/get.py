@@ -65,6 +65,7 @@ def options_of(flags: Flags) -> Options:
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
         proxy=_if_given(params.proxy, "--proxy", flags.proxy),
         block_private=flags.block_private,
+        workers=params.whole("--workers", flags.workers),
         dry_run=flags.dry_run,
     )
 

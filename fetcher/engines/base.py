@@ -4,26 +4,35 @@ import asyncio
 from collections.abc import Collection
 from typing import Protocol
 
-from fetcher.model import Record, Request, Stop
+from fetcher.events import Settled
+from fetcher.model import Request, Stop
 
 
 class Customer(Protocol):
     """Whoever has ordered the fetches."""
 
-    async def settle(self, request: Request, record: Record) -> None:
-        """Take the record that a request ends with; waits while too many are on their way."""
+    def started(self, request: Request) -> None:
+        """Learn that an attempt at this request begins."""
+        ...
+
+    async def settle(self, settled: Settled) -> None:
+        """Take what a request ends with; waits while too many are on their way."""
         ...
 
     def give_up(self, reason: Stop, message: str) -> None:
         """Learn that going on makes no sense, and why, in one line."""
         ...
 
+    def hurry(self) -> None:
+        """Learn that time is up: from now on settling waits for nobody long."""
+        ...
+
 
 class Engine(Protocol):
     """Fetches requests, each as often as it takes, within the limits of the run."""
 
-    def add(self, request: Request) -> None:
-        """Take a request; it is fetched when its turn comes."""
+    def add(self, request: Request, lost: int = 0) -> None:
+        """Take a request; it is fetched when its turn comes. ``lost`` attempts have ended without a word before."""
         ...
 
     async def run(self, customer: Customer) -> None:
@@ -34,10 +43,10 @@ class Engine(Protocol):
         """Start nothing more, neither requests nor retries; ``reason`` is said of what will be dropped."""
         ...
 
-    async def finish(self, seconds: float, abort: asyncio.Event) -> list[tuple[Request, Record]]:
-        """Give what is under way so long, or until ``abort``, then drop it; to be called after :meth:`stop`.
+    async def finish(self, seconds: float, abort: asyncio.Event) -> None:
+        """Give what is under way so long, or until ``abort``, then drop it, and settle all that was started.
 
-        Returns the requests that were started and not settled, with their records.
+        To be called after :meth:`stop`.
         """
         ...
 

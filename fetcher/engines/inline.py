@@ -12,10 +12,10 @@ import asyncio
 from fetcher.clock import Clock
 from fetcher.engines.base import Customer, give
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.events import Counters, Observer, Retrying, Transfer
+from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
 from fetcher.fetch import Fetch
 from fetcher.history import History
-from fetcher.model import Attempt, Record, Request, Stop
+from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.options import Options
 from fetcher.retry import RetryPolicy
 from fetcher.scheduler import Scheduler
@@ -40,17 +40,22 @@ class Inline:
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._histories: dict[int, History] = {}
         self._working: set[asyncio.Task[None]] = set()
+        self._customer: Customer | None = None
         self._stopped: str | None = None
         self._changed = asyncio.Event()
 
-    def add(self, request: Request) -> None:
+    def add(self, request: Request, lost: int = 0) -> None:
         """Take a request."""
+        if lost:
+            clock, retried = self._clock, (ErrorKind.INTERNAL,) * lost
+            self._histories[request.index] = History(request, clock.now(), clock.monotonic(), lost, retried)
         self._scheduler.add(request)
         self._offer()
 
     async def run(self, customer: Customer) -> None:
         """Give free slots to ready requests until it is stopped or cancelled."""
         clock = self._clock
+        self._customer = customer
         async with asyncio.TaskGroup() as tasks:
             while self._stopped is None:
                 self._changed.clear()
@@ -69,12 +74,17 @@ class Inline:
             self._stopped = reason
             self._changed.set()
 
-    async def finish(self, seconds: float, abort: asyncio.Event) -> list[tuple[Request, Record]]:
-        """Let the slots finish for a while, drop the rest, and tell what was started."""
+    async def finish(self, seconds: float, abort: asyncio.Event) -> None:
+        """Let the slots finish for a while, drop the rest, and settle what was started."""
         self._scheduler.drain()
         self._counters.waiting = self._counters.retrying = 0
         await give(self._working, seconds, abort)
-        return [(history.request, history.record()) for history in self._histories.values()]
+        if self._customer is None:
+            return
+        self._customer.hurry()
+        for history in self._histories.values():
+            if history.last is not None:
+                await self._customer.settle(_settled(history))
 
     def _offer(self) -> None:
         """Tell the dispatcher of something to start, unless a slot that ends will find it."""
@@ -103,6 +113,7 @@ class Inline:
         started = clock.monotonic()
         history = self._histories.get(request.index) or History(request, clock.now(), started)
         transfer = Transfer(request, started, last_byte=started)
+        customer.started(request)
         counters.active[request.index] = transfer
         number = history.attempts + 1
         try:
@@ -121,7 +132,7 @@ class Inline:
         delay = self._retries.delay(attempt, history.retried, clock.random()) if self._stopped is None else None
         if error is None or delay is None:
             self._histories.pop(request.index, None)
-            await customer.settle(request, history.record())
+            await customer.settle(_settled(history))
             return
         self._histories[request.index] = history
         self._scheduler.add(request, clock.monotonic() + delay)
@@ -138,6 +149,11 @@ class Inline:
             error=failure.error,
             wire_bytes=transfer.received,
         )
+
+
+def _settled(history: History) -> Settled:
+    record = history.record()
+    return Settled(record, to_line(record), history.request.key)
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> None:

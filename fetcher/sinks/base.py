@@ -1,6 +1,6 @@
 """L2: what every place for bodies promises."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fetcher.conditional import Held
 from fetcher.model import Head, Request, Stored
@@ -41,4 +41,26 @@ class Sink(Protocol):
 
     async def open(self, request: Request, head: Head, held: Held | None = None) -> Writer:
         """Prepare to take the body of this response, or with ``held`` the rest of it. Raises LocalError."""
+        ...
+
+
+class Name(NamedTuple):
+    """The relative path that a body gets, and whether an earlier run has made the file there for the same URL."""
+
+    path: str
+    ours: bool
+
+
+class NameGiver(Protocol):
+    """Whoever knows which names are taken: in this process, or where all workers of a run ask."""
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether a name depends on the digest of its body."""
+        ...
+
+    async def reserve(
+        self, request: Request, content_type: str | None, digest: str | None, obstacle: str | None = None
+    ) -> Name:
+        """Return the name of this body, unlike that of any other URL; ``obstacle`` is a path that nobody can have."""
         ...

@@ -17,6 +17,7 @@ from fetcher.disk import Disk
 from fetcher.errors import LocalError, words_of
 from fetcher.model import Head, Request, Stored
 from fetcher.naming import Names, Template
+from fetcher.sinks.base import Name, NameGiver
 from fetcher.sinks.partial import Partials
 from fetcher.sinks.shelf import Shelf
 
@@ -57,20 +58,21 @@ class Naming:
         name = self._template.name(request, content_type, digest, self._date)
         return self._names.claim(name, self._owner(request.key, digest))
 
+    async def reserve(
+        self, request: Request, content_type: str | None, digest: str | None, obstacle: str | None = None
+    ) -> Name:
+        """Return the name of this body; what lies at ``obstacle`` is not ours."""
+        if obstacle is not None:
+            self._names.avoid(obstacle)
+        path = self.claim(request, content_type, digest)
+        return Name(path, self._names.remembers(path, self._owner(request.key, digest)))
+
     def remember(self, path: str, key: str, digest: str) -> None:
         """Learn what an earlier run called a body."""
         self._names.remember(path, self._owner(key, digest))
 
-    def remembers(self, path: str, request: Request, digest: str | None) -> bool:
-        """Tell whether an earlier run has made the file of this path, for the same owner."""
-        return self._names.remembers(path, self._owner(request.key, digest))
-
     def _owner(self, key: str, digest: str | None) -> str:
         return digest if digest is not None and self.needs_body else key
-
-    def avoid(self, path: str) -> None:
-        """Learn that something that is not ours lies there."""
-        self._names.avoid(path)
 
 
 class FilesSink:
@@ -82,7 +84,7 @@ class FilesSink:
     another name, unless it is the same byte for byte. All disk work runs on ``disk``.
     """
 
-    def __init__(self, directory: Path, partials: Partials, naming: Naming, disk: Disk) -> None:
+    def __init__(self, directory: Path, partials: Partials, naming: NameGiver, disk: Disk) -> None:
         self.directory = directory
         self.partials = partials
         self.naming = naming
@@ -151,8 +153,7 @@ class _FileWriter:
         if self._begun or sink.naming.needs_body or sink.partials.may_hold(key):
             return await self._finished(self._commit())
         body = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        path = self._claim(None)
-        ours = sink.naming.remembers(path, self._request, None)
+        path, ours = await sink.naming.reserve(self._request, self._head.content_type, None)
         self._partial = sink.partials.fresh()
         work = sink.disk.together(sink.shelf.store, body, self._partial, path, ours)
         try:
@@ -198,17 +199,11 @@ class _FileWriter:
         sink = self._sink
         path = ""
         for _ in range(_NAMES):
-            if obstacle is not None:
-                sink.naming.avoid(obstacle)
-            path = self._claim(digest)
-            ours = sink.naming.remembers(path, self._request, digest)
+            path, ours = await sink.naming.reserve(self._request, self._head.content_type, digest, obstacle)
             obstacle = await sink.disk.together(sink.shelf.place, self._partial, path, ours, digest)
             if obstacle is None:
                 return path
         raise OSError(errno.EEXIST, "no name is free", str(sink.directory / path))
-
-    def _claim(self, digest: str | None) -> str:
-        return self._sink.naming.claim(self._request, self._head.content_type, digest)
 
     async def _flush(self) -> "AsyncFileIO":
         """Write and hash, at the same time, what is waiting."""

@@ -22,11 +22,15 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Partials:
-    """The directory of beginnings. Its methods block; :meth:`may_hold` does not."""
+    """The directory of beginnings, shared by processes that each have a ``prefix``. Its methods block but a few.
 
-    def __init__(self, directory: Path) -> None:
+    :meth:`path`, :meth:`fresh` and :meth:`may_hold` do not.
+    """
+
+    def __init__(self, directory: Path, prefix: str = "") -> None:
         self._directory = directory
         self._noted: set[str] = set()
+        self._prefix = prefix
         self._fresh = count()
         self._boot = _boot()
 
@@ -36,7 +40,7 @@ class Partials:
 
     def fresh(self) -> str:
         """Return where a body can be put together that will not be gone on with: a name that nothing else has."""
-        return f"{self._directory}/{next(self._fresh)}"
+        return f"{self._directory}/{self._prefix}{next(self._fresh)}"
 
     def may_hold(self, key: str) -> bool:
         """Tell whether there can be a beginning for this request."""
@@ -46,12 +50,15 @@ class Partials:
         """Find the beginnings that earlier runs have left, and remove everything that is none; raises OSError."""
         with os.scandir(self._directory) as entries:
             for entry in entries:
-                name = entry.name.removesuffix(".json")
-                if self._read(name) is not None and (self._directory / name).is_file():
-                    self._noted.add(name)
-                else:
+                if not self._note_of(entry.name):
                     with suppress(OSError):
                         os.unlink(entry)  # noqa: PTH108  a DirEntry is no Path
+
+    def look(self) -> None:
+        """Find the beginnings, and leave the rest: it may be another process's; raises OSError."""
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                self._note_of(entry.name)
 
     def find(self, key: str) -> Held | None:
         """Return what is held of this request's body."""
@@ -79,6 +86,14 @@ class Partials:
         with suppress(OSError):
             self.forget(key)
             os.unlink(path)  # noqa: PTH108
+
+    def _note_of(self, entry: str) -> bool:
+        """Tell whether this file is a beginning or its note, and remember it."""
+        name = entry.removesuffix(".json")
+        if self._read(name) is None or not (self._directory / name).is_file():
+            return False
+        self._noted.add(name)
+        return True
 
     def _note(self, name: str) -> Path:
         return self._directory / f"{name}.json"

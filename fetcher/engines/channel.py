@@ -1,0 +1,165 @@
+"""L3: messages between a run and its workers, over a socket, many in one block."""
+
+import asyncio
+import pickle
+import socket
+from asyncio import IncompleteReadError
+from contextlib import suppress
+from typing import Final, NamedTuple, Self
+
+from fetcher.events import Event
+from fetcher.model import Request, Stop
+from fetcher.sinks.base import Name
+
+_HEADER: Final = 4
+
+
+class Order(NamedTuple):
+    """To a worker: fetch this; ``lost`` workers have died over it."""
+
+    request: Request
+    lost: int
+
+
+class Named(NamedTuple):
+    """To a worker: the answer to its :class:`Claim`."""
+
+    key: str
+    name: Name
+
+
+class Cease(NamedTuple):
+    """To a worker: start nothing more, for this reason."""
+
+    reason: str
+
+
+class Finish(NamedTuple):
+    """To a worker: give what is under way so many seconds, then drop it, tell, and end."""
+
+    seconds: float
+
+
+class Abort(NamedTuple):
+    """To a worker: drop what is under way now."""
+
+
+class Ready(NamedTuple):
+    """From a worker: it takes orders."""
+
+    pid: int
+
+
+class Claim(NamedTuple):
+    """From a worker: what is this request's body called? See :class:`fetcher.sinks.base.NameGiver`."""
+
+    key: str
+    content_type: str | None
+    digest: str | None
+    obstacle: str | None
+
+
+class Begun(NamedTuple):
+    """From a worker: it makes an attempt at this request."""
+
+    key: str
+
+
+class Done(NamedTuple):
+    """From a worker: what a request ends with, as its line of JSON; ``ended_bytes`` as in :class:`Pulse`."""
+
+    key: str
+    line: bytes
+    ended_bytes: int
+
+
+class Heard(NamedTuple):
+    """From a worker: something has happened."""
+
+    event: Event
+
+
+class GivenUp(NamedTuple):
+    """From a worker: going on makes no sense."""
+
+    reason: Stop
+    message: str
+
+
+class Moving(NamedTuple):
+    """A transfer under way; see :class:`fetcher.events.Transfer`."""
+
+    key: str
+    started: float
+    received: int
+    total: int | None
+    last_byte: float
+
+
+class Pulse(NamedTuple):
+    """From a worker, now and then: how many wait, how many bytes ended attempts took, and what is under way."""
+
+    waiting: int
+    retrying: int
+    ended_bytes: int
+    active: tuple[Moving, ...]
+
+
+class Ended(NamedTuple):
+    """From a worker: all is told."""
+
+
+Message = Order | Named | Cease | Finish | Abort | Ready | Claim | Begun | Done | Heard | GivenUp | Pulse | Ended
+
+
+class Channel:
+    """One end of a pair of sockets; an async context manager. Messages keep their order."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._outbox: list[Message] = []
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=self._end)
+        self._flush()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._flush()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    def send(self, message: Message) -> None:
+        """Send a message with the others of this turn of the loop; to an end that is gone, in vain."""
+        self._outbox.append(message)
+        if len(self._outbox) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    async def drain(self) -> None:
+        """Wait while the other end is far behind."""
+        if self._writer is not None:
+            with suppress(OSError):
+                await self._writer.drain()
+
+    async def receive(self) -> list[Message]:
+        """Return the next messages; none when the other end is gone."""
+        if self._reader is None:
+            raise RuntimeError("the channel is not open")
+        try:
+            size = int.from_bytes(await self._reader.readexactly(_HEADER), "big")
+            block = await self._reader.readexactly(size)
+        except (IncompleteReadError, OSError):
+            return []
+        return list(pickle.loads(block))  # noqa: S301  from our own process
+
+    def _flush(self) -> None:
+        if self._writer is None or not self._outbox:
+            return
+        block = pickle.dumps(self._outbox, pickle.HIGHEST_PROTOCOL)
+        self._outbox = []
+        self._writer.write(len(block).to_bytes(_HEADER, "big") + block)

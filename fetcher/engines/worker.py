@@ -1,0 +1,195 @@
+"""L3: a worker's end: a process that fetches what it is told to, and tells what came of it."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from socket import socket
+from typing import Final
+
+from fetcher.clock import Clock, SystemClock
+from fetcher.engines.base import Engine
+from fetcher.engines.channel import (
+    Abort,
+    Begun,
+    Cease,
+    Channel,
+    Claim,
+    Done,
+    Ended,
+    Finish,
+    GivenUp,
+    Heard,
+    Moving,
+    Named,
+    Order,
+    Pulse,
+    Ready,
+)
+from fetcher.events import Counters, Event, Settled
+from fetcher.model import Request, Stop
+from fetcher.options import Options
+from fetcher.sinks.base import Name
+
+#: Seconds between two pulses, and how many transfers one tells of: those that have taken longest.
+_PULSE: Final = 0.2
+_TOLD: Final = 50
+
+#: These are for the run to obey, which tells its workers.
+STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a worker is for: its number, the options with its share of the limits, and how bodies are named."""
+
+    number: int
+    options: Options
+    needs_body: bool
+
+
+class Desk:
+    """Whom a worker's engine deals with: a customer, an observer and a giver of names in another process."""
+
+    def __init__(self, channel: Channel, counters: Counters, *, needs_body: bool) -> None:
+        self.needs_body = needs_body
+        self._channel = channel
+        self._counters = counters
+        self._names: dict[str, asyncio.Future[Name]] = {}
+
+    def started(self, request: Request) -> None:
+        """Tell the run, so that it knows what this worker was at if it dies."""
+        self._channel.send(Begun(request.key))
+
+    def hurry(self) -> None:
+        """Nothing: the run knows."""
+
+    async def settle(self, settled: Settled) -> None:
+        """Send a record; waits while the run takes no more."""
+        if settled.key is not None:
+            self._channel.send(Done(settled.key, settled.line, self._counters.ended_bytes))
+            await self._channel.drain()
+
+    def give_up(self, reason: Stop, message: str) -> None:
+        """Tell the run that going on makes no sense."""
+        self._channel.send(GivenUp(reason, message))
+
+    def observe(self, event: Event) -> None:
+        """Tell the run what has happened."""
+        self._channel.send(Heard(event))
+
+    async def reserve(
+        self, request: Request, content_type: str | None, digest: str | None, obstacle: str | None = None
+    ) -> Name:
+        """Ask the run for a name."""
+        future: asyncio.Future[Name] = asyncio.get_running_loop().create_future()
+        self._names[request.key] = future
+        self._channel.send(Claim(request.key, content_type, digest, obstacle))
+        try:
+            return await future
+        finally:
+            del self._names[request.key]
+
+    def named(self, key: str, name: Name) -> None:
+        """Take the answer; whoever asked may have been cancelled meanwhile."""
+        future = self._names.get(key)
+        if future is not None and not future.done():
+            future.set_result(name)
+
+
+#: Makes a worker's engine.
+Build = Callable[[Assignment, Desk, Counters], AbstractAsyncContextManager[Engine]]
+
+
+_end: socket | None = None
+
+
+def begin(end: socket) -> None:
+    """Make this process a worker, with this end of a channel.
+
+    It leaves signals to the run, prints nothing, and does not outlive it.
+    """
+    global _end  # noqa: PLW0603  a socket can be given to a process only when it starts, and is needed when it works
+    _end = end
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def work(assignment: Assignment, build: Build) -> None:
+    """Fetch until the run says that it is over."""
+    if _end is None:
+        raise RuntimeError("this process is no worker")
+    asyncio.run(_serve(_end, assignment, build))
+
+
+async def _serve(end: socket, assignment: Assignment, build: Build) -> None:
+    clock = SystemClock()
+    counters = Counters(clock.monotonic())
+    finish: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+    abort = asyncio.Event()
+    async with Channel(end) as channel:
+        desk = Desk(channel, counters, needs_body=assignment.needs_body)
+        async with build(assignment, desk, counters) as engine, asyncio.TaskGroup() as tasks:
+            helpers = [
+                tasks.create_task(engine.run(desk)),
+                tasks.create_task(_obey(channel, desk, engine, finish, abort)),
+                tasks.create_task(_pulse(channel, counters, clock)),
+            ]
+            channel.send(Ready(os.getpid()))
+            seconds = await finish
+            if seconds is not None:
+                await engine.finish(seconds, abort)
+            for helper in helpers:
+                helper.cancel()
+        channel.send(_beat(counters))
+        channel.send(Ended())
+
+
+async def _obey(
+    channel: Channel, desk: Desk, engine: Engine, finish: asyncio.Future[float | None], abort: asyncio.Event
+) -> None:
+    """Do what the run says; when it is gone, ``finish`` without a word."""
+    while messages := await channel.receive():
+        for message in messages:
+            match message:
+                case Order(request, lost):
+                    engine.add(request, lost)
+                case Named(key, name):
+                    desk.named(key, name)
+                case Cease(reason):
+                    engine.stop(reason)
+                case Finish(seconds):
+                    finish.set_result(seconds)
+                case Abort():
+                    abort.set()
+    if not finish.done():
+        finish.set_result(None)
+
+
+async def _pulse(channel: Channel, counters: Counters, clock: Clock) -> None:
+    while True:
+        await clock.sleep(_PULSE)
+        channel.send(_beat(counters))
+
+
+def _beat(counters: Counters) -> Pulse:
+    oldest = list(counters.active.values())[:_TOLD]
+    active = (Moving(each.request.key, each.started, each.received, each.total, each.last_byte) for each in oldest)
+    return Pulse(counters.waiting, counters.retrying, counters.ended_bytes, tuple(active))
