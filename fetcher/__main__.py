@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 
+from fetcher import __version__
+
 
 def main() -> None:
     """Run the command and exit."""
@@ -11,6 +13,8 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     _hold_standard_descriptors()
+    if sys.argv[1:] == ["--version"] and _told_version():
+        return
     from fetcher.cli.outcome import outcome  # noqa: PLC0415
 
     status = outcome()
@@ -21,6 +25,15 @@ def main() -> None:
             # Nobody takes it any more; Python would try again at exit, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
+
+
+def _told_version() -> bool:
+    """Print the version without importing anything; False if that went wrong, for the command to try and to tell."""
+    line = f"fetcher {__version__}\n".encode()
+    try:
+        return os.write(1, line) == len(line)
+    except OSError:
+        return False
 
 
 def _hold_standard_descriptors() -> None:

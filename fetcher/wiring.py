@@ -3,15 +3,13 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
 from fetcher.clock import Clock, SystemClock
 from fetcher.descriptors import allow
 from fetcher.disk import Disk
 from fetcher.engines.inline import Inline
-from fetcher.engines.processes import Crew, Processes
-from fetcher.engines.worker import Assignment, Desk
 from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter
 from fetcher.fetch import Fetch, Identity
@@ -19,7 +17,7 @@ from fetcher.journal import Journal
 from fetcher.lanes import Lanes, keeps_hosts_whole, share, worker_count
 from fetcher.model import timestamp
 from fetcher.naming import STATE_DIRECTORY, Template
-from fetcher.options import Options
+from fetcher.options import Carrier, Options, Timeouts, Tls
 from fetcher.run import Parts, Run
 from fetcher.sinks.base import Sink
 from fetcher.sinks.files import FilesSink, Naming
@@ -29,13 +27,13 @@ from fetcher.sources.argv import ArgvSource
 from fetcher.sources.base import Source
 from fetcher.sources.opener import check
 from fetcher.sources.text import TextSource
-from fetcher.transport.base import Reach
+from fetcher.transport.base import Reach, Transport
 from fetcher.transport.proxies import Proxies
-from fetcher.transport.session import SessionTransport
-from fetcher.transport.tls import tls_context
 
 if TYPE_CHECKING:
     from fetcher.engines.base import Engine
+    from fetcher.engines.processes import Processes
+    from fetcher.engines.worker import Assignment, Desk
 
 USER_AGENT: Final = f"fetcher/{__version__}"
 
@@ -94,18 +92,37 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
         yield Run(options, parts)
 
 
+class Maker(Protocol):
+    """Makes a transport that is not open yet."""
+
+    def __call__(self, timeouts: Timeouts, tls: Tls, proxies: Proxies, clock: Clock, reach: Reach) -> Transport:
+        """Return it."""
+        ...
+
+
+def maker(carrier: Carrier) -> Maker:  # noqa: ARG001
+    """Return what makes this kind of transport; the first call takes the time to import it, so let no loop wait for it."""
+    from fetcher.transport.session import SessionTransport  # noqa: PLC0415  aiohttp takes 0.1 s
+
+    return SessionTransport
+
+
 @asynccontextmanager
 async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator[Fetch]:
     """Open the transport and yield what makes attempts over it."""
     reach = Reach(connections=options.limits.concurrency, block_private=options.block_private)
-    transport = SessionTransport(options.timeouts, options.tls, Proxies(options.proxy), clock, reach)
-    async with transport:
+    make = maker(options.transport)
+    async with make(options.timeouts, options.tls, Proxies(options.proxy), clock, reach) as transport:
         identity = Identity(options.user_agent or USER_AGENT, options.headers)
         yield Fetch(transport, sink, identity, options.limits, clock)
 
 
-def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> Processes:
+def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "Processes":
     """Return the engine that has so many workers."""
+    from fetcher.engines.processes import Crew, Processes  # noqa: PLC0415  most runs need none
+    from fetcher.engines.worker import Assignment  # noqa: PLC0415
+    from fetcher.transport.tls import tls_context  # noqa: PLC0415
+
     if options.tls.ca_file is not None:
         tls_context(options.tls)  # to fail before there are any
     limits = options.limits
@@ -119,7 +136,7 @@ def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> Pr
 
 
 @asynccontextmanager
-async def _worker_engine(assignment: Assignment, desk: Desk, counters: Counters) -> AsyncIterator[Inline]:
+async def _worker_engine(assignment: "Assignment", desk: "Desk", counters: Counters) -> AsyncIterator[Inline]:
     """Open, in a worker, all that its share of the requests needs."""
     options = _affordable(assignment.options, desk.observe)
     clock = SystemClock()

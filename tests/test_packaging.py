@@ -89,7 +89,14 @@ def test_importing_the_package() -> None:
     assert "aiohttp" in imported("-c", "from fetcher import fetch_all")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["get", "--help"], ["--version"]])
+def test_version_is_quicker() -> None:
+    """The version waits for nothing."""
+    modules = imported("-m", "fetcher", "--version")
+    assert "fetcher.__main__" in modules or "fetcher" in modules
+    assert not {"typer", "asyncio", "dataclasses", "fetcher.cli", "fetcher.errors"} & modules
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["get", "--help"]])
 def test_help_is_quick(arguments: list[str]) -> None:
     """Help needs neither a network nor colours, so it does not wait for their imports."""
     modules = imported("-m", "fetcher", *arguments)

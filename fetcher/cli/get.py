@@ -80,8 +80,9 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     Raises UsageError before anything is fetched, LocalError if this machine fails.
     """
     options = options_of(flags)
-    from fetcher.wiring import sources
+    from fetcher.wiring import maker, sources
 
+    maker(options.transport)
     found = sources(flags.sources or [])
     if environment.stdin_is_terminal and "-" in (flags.sources or ()):
         print("reading URLs from the keyboard, Ctrl-D ends", file=environment.stderr)

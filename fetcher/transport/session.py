@@ -48,6 +48,8 @@ class _Response(ClientResponse):
 class SessionResponse:
     """One response of the session; see :class:`fetcher.transport.base.Response`."""
 
+    http_version = "1.1"
+
     def __init__(self, response: _Response, exchanged: Exchanged, timeline: Timeline) -> None:
         self._response = response
         self._exchanged = exchanged
@@ -56,9 +58,10 @@ class SessionResponse:
         self.reason = response.reason or ""
         self.remote_ip = response.protocol.peer
         version = response.version
-        self.http_version = f"{version.major}.{version.minor}" if version is not None else "1.1"
-        self.headers: Headers = tuple(_header(name, value) for name, value in response.raw_headers)
-        codings = [value for name, value in self.headers if name == "transfer-encoding"]
+        if version is not None and version != aiohttp.HttpVersion11:
+            self.http_version = f"{version.major}.{version.minor}"
+        self.headers: Headers = tuple([_header(name, value) for name, value in response.raw_headers])
+        codings = response.headers.getall("Transfer-Encoding", ())
         if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
             raise FetchError(ErrorKind.PROTOCOL, f"transfer coding {', '.join(codings)[:100]} was not asked for")
         length = None if codings else response.headers.get("Content-Length")
@@ -123,7 +126,7 @@ class _Exchange:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise translate(error, exchanged) from error
         self._response = response
-        timeline.mark("head")
+        timeline.head = transport.clock.monotonic()
         try:
             assert isinstance(response, _Response)  # noqa: S101  the session makes no other
             return SessionResponse(response, exchanged, timeline)

@@ -15,18 +15,17 @@ class Timeline:
     A name looked up for several exchanges at once, or a reused connection, leaves its phases out.
     """
 
-    __slots__ = ("_clock", "blocked_address", "connecting", "head", "looked_up", "lookup", "sent", "started", "tls")
+    lookup: float | None = None
+    looked_up: float | None = None
+    connecting: float | None = None
+    tls: float | None = None
+    sent: float | None = None
+    head: float | None = None
+    blocked_address: str | None = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.started = clock.monotonic()
-        self.lookup: float | None = None
-        self.looked_up: float | None = None
-        self.connecting: float | None = None
-        self.tls: float | None = None
-        self.sent: float | None = None
-        self.head: float | None = None
-        self.blocked_address: str | None = None
 
     @contextmanager
     def dns(self) -> Iterator[None]:
