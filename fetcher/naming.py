@@ -3,14 +3,15 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256 as sha256_of
+from functools import lru_cache
 from itertools import chain, count
 from typing import Final
-from unicodedata import normalize
 
 from fetcher.errors import UsageError
+from fetcher.hashtable import HashTable, hash64
 from fetcher.mediatypes import extension
 from fetcher.model import Request
+from fetcher.paths import CLEAN_PART, MAX_PART, decode, digest, folded, quote, safe_part, split_extension
 
 #: The owner of what no run has made.
 _NOBODY: Final = "\0"
@@ -18,80 +19,52 @@ _NOBODY: Final = "\0"
 #: The folder in the output directory that no URL may name.
 STATE_DIRECTORY: Final = ".fetcher"
 
-#: Bytes of UTF-8. A cut part and a collision add 9 each, so every part stays within the 255 of common file systems.
-_MAX_PART: Final = 200
+#: Bytes of UTF-8.
 _MAX_PATH: Final = 1000
 #: A path whose folders got so many marks that it is longer than this is collapsed too; systems take 4,096 in all.
 _MAX_MARKED: Final = 1500
 
+#: In characters, of which a host's folder can have some that take four bytes.
+_MAX_CLEAN: Final = _MAX_PATH - 3 * MAX_PART
+
 _MAX_QUERY: Final = 60
 _SAFE_QUERY: Final = re.compile(r"[A-Za-z0-9._~=&,+%-]*")
-_ESCAPES: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_EXTENSION: Final = re.compile(r"(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,10}")
-
-_FORBIDDEN: Final = frozenset(':*?"<>|\\/')
-_DEVICE: Final = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])(?= *(?:\.|\Z))", re.IGNORECASE)
-_EDGES: Final = re.compile(r"\A\.+\Z|\A[~-]|[. ]\Z")
-#: Parts that are safe at first sight: most of them, at a third of the cost.
-_PLAIN: Final = re.compile(
-    rf"(?!{_DEVICE.pattern})[\w%@=+](?:[\w%@=&,+~ .-]{{0,{_MAX_PART - 2}}}[\w%@=&,+~-])?", re.ASCII | re.IGNORECASE
+#: Targets whose default name is safe at first sight: folders, last part and query need neither decoding nor escaping.
+_CLEAN_TARGET: Final = re.compile(
+    rf"https?://[^/?#]*/((?:{CLEAN_PART}/)*)((?:{CLEAN_PART})?)(?:\?([\w.~=&,+%-]{{0,{_MAX_QUERY}}}))?", re.ASCII
 )
 
 
-def _digest(text: str) -> str:
-    return sha256_of(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _host(host: str) -> str:
+    """Return ``host_port``, and an IPv6 address with dashes: no colons, no slashes."""
+    address, bracket, rest = host.replace("/", "%2F").rpartition("]")
+    return address.replace(":", "-") + bracket + rest.replace(":", "_")
 
 
-def _quote(text: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
+@lru_cache(maxsize=4096)
+def _host_folder(host: str) -> str:
+    """Return the first part of a default name with its slash. A list has far fewer hosts than lines."""
+    return _first_part(safe_part(_host(host))) + "/" if host else ""
 
 
-def _is_safe(char: str) -> bool:
-    return char.isprintable() and char not in _FORBIDDEN
+def _first_part(part: str) -> str:
+    """Keep clear of the folder of our own state."""
+    return quote(".") + part[1:] if folded(part) == STATE_DIRECTORY else part
 
 
-def _decode(text: str) -> str:
-    """Undo percent-escapes (RFC 3986 section 2.1) that stand for safe, printable UTF-8.
-
-    An escaped slash or percent sign stays, or it could not be told from a separator or an escape.
-    """
-    return _ESCAPES.sub(_decode_run, text) if "%" in text else text
-
-
-def _decode_run(match: re.Match[str]) -> str:
-    try:
-        text = bytes.fromhex(match[0].replace("%", "")).decode()
-    except UnicodeDecodeError:
-        return match[0].upper()
-    return "".join(char if _is_safe(char) and char != "%" else _quote(char) for char in text)
-
-
-def _safe_part(part: str) -> str:
-    """Return one non-empty part of a path as a name that every common file system takes.
-
-    Not empty, not dots alone, in NFC, at most 209 bytes; a safe part of up to 200 comes back as it is.
-    """
-    if _PLAIN.fullmatch(part):
-        return part
-    part = "".join(char if _is_safe(char) else _quote(char) for char in part)
-    if _DEVICE.match(part):
-        part = _quote(part[0]) + part[1:]
-    part = _EDGES.sub(lambda match: _quote(match[0]), part)
-    # Last, since a combining mark may now follow the last letter of an escape.
-    part = normalize("NFC", part)
-    if len(part.encode()) <= _MAX_PART:
-        return part
-    stem, suffix = _split_extension(part)
-    kept = stem.encode()[: _MAX_PART - len(suffix)].decode(errors="ignore")
-    return f"{kept}~{_digest(part)[:8]}{suffix}"
-
-
-def _split_extension(name: str) -> tuple[str, str]:
-    """Return stem and extension, with its dot: 1 to 10 ASCII letters and digits, not digits alone (``v1.2``)."""
-    stem, _, suffix = name.rpartition(".")
-    if stem and _EXTENSION.fullmatch(suffix):
-        return stem, "." + suffix
-    return name, ""
+def _clean_name(request: Request, content_type: str | None) -> str | None:
+    """Return the default name of a request whose target is clean, None of any other: most names, at a third of the cost."""
+    clean = _CLEAN_TARGET.fullmatch(request.target)
+    if clean is None:
+        return None
+    folders, last, query = clean.groups()
+    stem, suffix = split_extension(last) if last else ("index", ".html")
+    if not suffix and content_type is not None:
+        suffix = extension(content_type)
+    last = f"{stem}@{query}{suffix}" if query else stem + suffix
+    path = _host_folder(request.host) + folders + last
+    # The query may end in a dot.
+    return path if len(last) <= MAX_PART and len(path) <= _MAX_CLEAN and last[-1] != "." else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +85,13 @@ class _Facts:
         rest, _, query = request.target.partition("#")[0].partition("?")
         _, found, after = rest.partition("://")
         path = after.partition("/")[2] if found else rest
-        *folders, last = map(_decode, path.split("/"))
-        stem, suffix = _split_extension(last) if last else ("index", ".html")
+        *folders, last = map(decode, path.split("/"))
+        stem, suffix = split_extension(last) if last else ("index", ".html")
         if not suffix and content_type is not None:
             suffix = extension(content_type)
         if len(query) > _MAX_QUERY or not _SAFE_QUERY.fullmatch(query):
-            query = _digest(query)[:8]
+            query = digest(query)[:8]
         return cls(request, "/".join(folders), stem, suffix, query, sha256, date)
-
-    @property
-    def host(self) -> str:
-        """``host_port``, and an IPv6 address with dashes: no colons."""
-        address, bracket, rest = self.request.host.replace("/", "%2F").rpartition("]")
-        return address.replace(":", "-") + bracket + rest.replace(":", "_")
 
     @property
     def path(self) -> str:
@@ -135,7 +102,7 @@ class _Facts:
 
 
 _FIELDS: Final[dict[str, Callable[[_Facts], str]]] = {
-    "host": lambda facts: facts.host,
+    "host": lambda facts: _host(facts.request.host),
     "path": lambda facts: facts.path,
     "dir": lambda facts: facts.folder,
     "stem": lambda facts: facts.stem,
@@ -145,7 +112,7 @@ _FIELDS: Final[dict[str, Callable[[_Facts], str]]] = {
     "line": lambda facts: str(facts.request.line),
     "id": lambda _: "",
     "sha256": lambda facts: facts.sha256,
-    "urlhash": lambda facts: _digest(facts.request.target),
+    "urlhash": lambda facts: digest(facts.request.target),
     "date": lambda facts: facts.date,
 }
 #: The format specs by field: zero-padded to a width, cut to a number of hex digits.
@@ -195,6 +162,7 @@ class Template:
 
     pieces: tuple[str | _Field, ...]
     needs_body: bool
+    is_default: bool
 
     @classmethod
     def parse(cls, text: str) -> "Template":
@@ -218,7 +186,8 @@ class Template:
             raise _bad(f"{text} names a folder, not a file")
         if {".", ".."}.intersection(text.split("/")):
             raise _bad(f"{text} has a part that is . or ..")
-        return cls(tuple(pieces), any(isinstance(piece, _Field) and piece.name == "sha256" for piece in pieces))
+        needs_body = any(isinstance(piece, _Field) and piece.name == "sha256" for piece in pieces)
+        return cls(tuple(pieces), needs_body, pieces == [_Field("host", 0), "/", _Field("path", 0)])
 
     def name(self, request: Request, content_type: str | None, sha256: str | None, date: str) -> str:
         """Return the file's path relative to the output directory, with ``/``, whatever the URL holds.
@@ -227,32 +196,44 @@ class Template:
         A ``content_type`` of None adds no extension; ``date`` is the run's, ``YYYY-MM-DD``.
         Raises ValueError if ``needs_body`` and ``sha256`` is None.
         """
+        if self.is_default and (path := _clean_name(request, content_type)) is not None:
+            return path
         if self.needs_body and sha256 is None:
             raise ValueError("the name depends on the body's digest")
+        return self._name(request, content_type, sha256, date)
+
+    def _name(self, request: Request, content_type: str | None, sha256: str | None, date: str) -> str:
         facts = _Facts.of(request, content_type, sha256 or "", date)
         text = "".join(piece if isinstance(piece, str) else piece.render(facts) for piece in self.pieces)
-        parts = [_safe_part(part) for part in text.split("/") if part]
+        parts = [safe_part(part) for part in text.split("/") if part]
         if not parts:
-            return _digest(request.target)[:16]
-        if _folded(parts[0]) == STATE_DIRECTORY:
-            parts[0] = _quote(".") + parts[0][1:]
+            return digest(request.target)[:16]
+        parts[0] = _first_part(parts[0])
         path = "/".join(parts)
         if len(path.encode()) <= _MAX_PATH:
             return path
-        return f"{parts[0]}/{_digest(request.target)[:16]}{_split_extension(parts[-1])[1]}"
-
-
-def _folded(path: str) -> str:
-    """Return the key that is equal for names a disk may take for one (Unicode 3.13, canonical caseless matching)."""
-    if path.isascii():
-        return path.lower()
-    return normalize("NFD", normalize("NFD", path).casefold())
+        return f"{parts[0]}/{digest(request.target)[:16]}{split_extension(parts[-1])[1]}"
 
 
 def _variants(stem: str, suffix: str, seed: str) -> Iterator[str]:
     """Yield other names, the same ones for the same seed: ``stem~0a1b2c3d.html``, endlessly."""
     for number in count(1):
-        yield f"{stem}~{_digest(seed if number == 1 else f'{seed} {number}')[:8]}{suffix}"
+        yield f"{stem}~{digest(seed if number == 1 else f'{seed} {number}')[:8]}{suffix}"
+
+
+#: What is known of a path: whether it is a folder, whose file it is and if an earlier run has made that, or, as long as
+#: it is neither, that a variant of it can be in use.
+_FOLDER: Final = 1
+_EARLIER: Final = 2
+_VARIED: Final = 4
+_OWNER: Final = (1 << 64) - 8
+
+#: The mark of a variant of a file or folder, in a folded path.
+_VARIANT: Final = re.compile(r"~[0-9a-f]{8}(?=(?:\.[a-z0-9]{1,10})?\Z)")
+
+
+def _mark(owner: str) -> int:
+    return hash64(owner) & _OWNER or 8
 
 
 class Names:
@@ -261,13 +242,14 @@ class Names:
     No name is both a file and a folder. The owner is the URL; for a template that ``needs_body`` give the
     body's SHA-256 instead, and equal content gets one name, that is, one file.
 
-    A name costs two integers: paths and owners are kept as Python's 64-bit string hashes, which are keyed
-    anew in each process, so that no list can aim at a clash; the complement marks what an earlier run has given.
+    A name costs about 17 bytes, and so does a folder: paths are kept as Python's 64-bit string hashes, owners as the
+    first 61 bits of them; those are keyed anew in each process, so that no list can aim at a clash.
     """
 
     def __init__(self) -> None:
-        self._files: dict[int, int] = {}
-        self._folders: set[int] = set()
+        self._facts = HashTable(64)
+        self._remembering = False
+        self._nested = True  # whether all that a folder lies in are folders
 
     def claim(self, path: str, owner: str) -> str:
         """Return ``path`` if it is free or the owner's, else a variant of it that is: ``a~0a1b2c3d.html``.
@@ -276,29 +258,50 @@ class Names:
         Asking again gives the same name, as does a later run that was told this one by :meth:`remember`; only where
         a list holds the variant itself as a URL must that run remember its owner too.
         """
-        path = self._below_folders(path)
-        if len(path.encode()) > _MAX_MARKED:
-            path = f"{path.partition('/')[0]}/{_digest(owner)[:16]}{_split_extension(path)[1]}"
-        folder, slash, last = path.rpartition("/")
-        stem, suffix = _split_extension(last)
-        variants = _variants(folder + slash + stem, suffix, owner)
-        first = next(variants)
-        if self._owns(first, owner) and not self._owns(path, owner):
-            return first
-        return next(name for name in chain((path, first), variants) if self._take(name, owner))
+        # Most names are new, in a folder that is known.
+        key = folded(path)
+        folder = key.rpartition("/")[0]
+        if self._nested and len(path) <= _MAX_MARKED // 4 and (not folder or self._get(folder) & _FOLDER):
+            mark = _mark(owner)
+            facts = self._facts.add(hash64(key), mark)
+            if facts is None:
+                self._note_variant(key)
+                return path
+            if facts & _OWNER == mark:
+                return path
+        return self._claim(path, owner)
 
     def remember(self, path: str, owner: str) -> None:
         """Record that an earlier run gave ``path`` to ``owner``."""
-        self._put(_folded(path), ~hash(owner))
+        self._remembering = True
+        self._put(folded(path), _mark(owner) | _EARLIER)
 
     def remembers(self, path: str, owner: str) -> bool:
         """Tell whether an earlier run gave ``path`` to ``owner``."""
-        return self._files.get(hash(_folded(path))) == ~hash(owner)
+        return self._remembering and self._get(folded(path)) & (_OWNER | _EARLIER) == _mark(owner) | _EARLIER
 
     def avoid(self, path: str) -> None:
         """Record that nobody may have ``path``, nor anything below it."""
-        self._folders.discard(hash(_folded(path)))
-        self._put(_folded(path), hash(_NOBODY))
+        key = folded(path)
+        facts = self._get(key)
+        if facts & _FOLDER:
+            self._nested = False
+            self._facts.set(hash64(key), facts & ~_FOLDER)
+        self._put(key, _mark(_NOBODY))
+
+    def _claim(self, path: str, owner: str) -> str:
+        path = self._below_folders(path)
+        if len(path.encode()) > _MAX_MARKED:
+            path = f"{path.partition('/')[0]}/{digest(owner)[:16]}{split_extension(path)[1]}"
+        folder, slash, last = path.rpartition("/")
+        stem, suffix = split_extension(last)
+        variants = _variants(folder + slash + stem, suffix, owner)
+        if self._get(folded(path)) == _VARIED:
+            first = next(variants)
+            if self._owns(first, owner):
+                return first
+            variants = chain((first,), variants)
+        return next(name for name in chain((path,), variants) if self._take(name, owner))
 
     def _below_folders(self, path: str) -> str:
         """Return ``path`` with every folder that is a file replaced by its variant.
@@ -311,32 +314,39 @@ class Names:
         placed = ""
         for part in folder.split("/"):
             plain = placed + part
-            if not self._is_folder(plain):
-                variants = _variants(plain, "", _folded(plain))
+            key = folded(plain)
+            facts = self._get(key)
+            if facts and not facts & _FOLDER:
+                variants = _variants(plain, "", key)
                 first = next(variants)
-                if self._is_folder(first):
+                if self._get(folded(first)) & _FOLDER:
                     plain = first
-                elif self._is_file(plain):
-                    plain = next(name for name in chain((first,), variants) if not self._is_file(name))
+                elif facts & _OWNER:
+                    plain = next(name for name in chain((first,), variants) if not self._get(folded(name)) & _OWNER)
             placed = plain + "/"
         return placed + last
 
     def _take(self, path: str, owner: str) -> bool:
-        if self._is_folder(path) or self._is_file(path):
+        key = folded(path)
+        if self._get(key) & (_FOLDER | _OWNER):
             return self._owns(path, owner)
-        self._put(_folded(path), hash(owner))
+        self._put(key, _mark(owner))
         return True
 
-    def _is_folder(self, path: str) -> bool:
-        return hash(_folded(path)) in self._folders
-
-    def _is_file(self, path: str) -> bool:
-        return hash(_folded(path)) in self._files
-
     def _owns(self, path: str, owner: str) -> bool:
-        return self._files.get(hash(_folded(path))) in (hash(owner), ~hash(owner))
+        return self._get(folded(path)) & _OWNER == _mark(owner)
 
     def _put(self, key: str, mark: int) -> None:
-        self._files[hash(key)] = mark
-        while (key := key.rpartition("/")[0]) and hash(key) not in self._folders:
-            self._folders.add(hash(key))
+        self._facts.set(hash64(key), self._get(key) & _FOLDER | mark)
+        self._note_variant(key)
+        while (key := key.rpartition("/")[0]) and not self._get(key) & _FOLDER:
+            self._facts.set(hash64(key), self._get(key) | _FOLDER)
+            self._note_variant(key)
+
+    def _note_variant(self, key: str) -> None:
+        """If this can be the first variant of a path, note with that path that it has one."""
+        if "~" in key and (varied := _VARIANT.sub("", key)) != key:
+            self._facts.set(hash64(varied), self._get(varied) | _VARIED)
+
+    def _get(self, key: str) -> int:
+        return self._facts.get(hash64(key)) or 0

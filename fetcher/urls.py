@@ -22,7 +22,7 @@ _HOST_NAME: Final = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?"
 )
 #: Most lines of most lists: nothing to lower, escape, drop or refuse. The host and the length are checked after it.
-_CLEAN: Final = re.compile(r"(https?)://([a-z0-9_.:-]+)/[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*")
+_CLEAN: Final = re.compile(r"(https?)://([a-z0-9_.:-]{1,259})/[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*")
 _CLEAN_HOST: Final = re.compile(
     r"((?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.){0,30}[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(:[1-9][0-9]{0,4})?"
 )

@@ -16,7 +16,7 @@ from typing import Any, Final, get_type_hints
 import pytest
 
 import fetcher
-from fetcher import body, conditional, cookies, fetch, naming
+from fetcher import body, conditional, cookies, fetch, naming, paths
 from fetcher.cli.flags import Flags
 from fetcher.errors import MAX_MESSAGE, ONCE, Error, ErrorKind, http_kind, is_transient
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
@@ -188,7 +188,7 @@ BOUNDS: Final = {
     "attempts after the first": (Retries().count,),
     "Retry-After": (Retries().max_wait,),
     "error and redirect bodies that are read": (fetch._DRAINED, fetch._DRAINING),
-    "a part of a file's path": (naming._MAX_PART, naming._MAX_PART + 2 * len("~01234567"), 255),
+    "a part of a file's path": (paths.MAX_PART, paths.MAX_PART + 2 * len("~01234567"), 255),
     "a file's path below DIR": (naming._MAX_PATH,),
     "an error's `message`": (MAX_MESSAGE,),
 }

@@ -1,20 +1,22 @@
 """Names: safe whatever the URL holds, and never one for two URLs."""
 
 import re
+import sys
 from hashlib import sha256
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import PurePosixPath
 from unicodedata import normalize
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fetcher.errors import UsageError
 from fetcher.mediatypes import extension
 from fetcher.model import Request
-from fetcher.naming import Names, Template
+from fetcher.naming import Names, Template, _clean_name, _variants
 from fetcher.options import DEFAULT_NAME
+from fetcher.paths import split_extension
 
 DEFAULT = Template.parse(DEFAULT_NAME)
 SHA = sha256(b"body").hexdigest()
@@ -295,6 +297,64 @@ def test_name_is_safe_and_portable(target: str, host: str, content_type: str | N
     assert PurePosixPath("/out", path).is_relative_to("/out")
 
 
+#: What clean targets are made of, what is just not clean, and how they end.
+CLEAN_PARTS = [
+    *("a", "B9", "page.html", "a.tar.gz", "v1.2", "x_y-z", "q@w,+", "console", "com10", "a.elevenchars", "a.e1", "x~"),
+    *(
+        "",
+        "~",
+        "-",
+        ".",
+        "..",
+        "a.",
+        "%41",
+        "%2F",
+        ":",
+        " ",
+        "\u00e9",
+        "con",
+        "CON.",
+        "aux",
+        "nul.x",
+        "Lpt9.txt",
+        ".fetcher",
+    ),
+    *("a" * 195, "b" * 201, "c" * 195 + ".gz", "d" * 99, "!", "(", "*"),
+]
+QUERIES = ["", "?", "?id=1", "?x.", "?x.y", "?a=%41", "?a/b", "?" + "q" * 60, "?" + "q" * 61, "?a?b", "#f", "?x#f"]
+clean_targets = st.builds(
+    lambda parts, query: "".join("/" + part for part in parts) + query,
+    st.lists(st.sampled_from(CLEAN_PARTS[:12]) | st.sampled_from(CLEAN_PARTS), max_size=6),
+    st.sampled_from(QUERIES),
+)
+hosts = st.sampled_from(["h", "example.org:8080", "[::1]:80", ".fetcher", "con", "", "\u00e9" * 99, "a/b", "x" * 300])
+
+
+@settings(max_examples=400)
+@given(
+    path=clean_targets | hostile_texts,
+    host=hosts,
+    content_type=content_types,
+    scheme=st.sampled_from(["http", "https"]),
+)
+@example("/" + "c" * 150 + "?" + "q" * 60, "h", None, "http")
+@example("/" + "c" * 196, "h", "text/html", "http")
+@example("/a/b" * 60, "\u00e9" * 300, None, "http")
+def test_the_fast_path_is_only_faster(path: str, host: str, content_type: str | None, scheme: str) -> None:
+    """A target that needs no mending gets the name that it gets by the long way."""
+    wanted = request(f"{scheme}://h{path}", host)
+    assert DEFAULT.name(wanted, content_type, None, DATE) == DEFAULT._name(wanted, content_type, None, DATE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/a", "/a.html", "/a/b/c.html?id=1", "/a/?x=1", "/console/com10.d/v1.2", "/" + "a" * 195, "/a/b" * 90],
+)
+def test_common_targets_take_the_fast_path(path: str) -> None:
+    """It would be of no use if nothing took it."""
+    assert (_clean_name(request("http://h" + path), "text/html") is not None) == bool(path)
+
+
 @given(part=st.text(st.characters(exclude_characters="/{}"), min_size=1, max_size=16).filter(str.strip))
 def test_safe_text_stays_as_it_is(part: str) -> None:
     """Making a safe part safe again changes nothing."""
@@ -454,3 +514,96 @@ def test_folders_that_are_files_all_the_way_down() -> None:
         got = names.claim(path, f"http://{path}")
         assert len(got.encode()) < 2_000
         assert names.claim(path, f"http://{path}") == got
+
+
+class ModelNames:
+    """What :class:`Names` promises, written as plainly as can be: a dict of files and a set of folders."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, tuple[str, bool]] = {}
+        self.folders: set[str] = set()
+
+    def claim(self, path: str, owner: str) -> str:
+        """Give the path, its owner's first variant if it has that one, or whatever is free."""
+        path = self.below_folders(path)
+        folder, slash, last = path.rpartition("/")
+        stem, suffix = split_extension(last)
+        variants = _variants(folder + slash + stem, suffix, owner)
+        first = next(variants)
+        if self.owns(first, owner) and not self.owns(path, owner):
+            return first
+        for name in chain((path, first), variants):
+            if self.owns(name, owner):
+                return name
+            if folded(name) not in self.folders and folded(name) not in self.files:
+                self.put(name, owner, earlier=False)
+                return name
+        raise AssertionError
+
+    def below_folders(self, path: str) -> str:
+        """Put a variant for each folder that is a file, or whose variant is in use."""
+        *folders, last = path.split("/")
+        placed = ""
+        for part in folders:
+            plain = placed + part
+            if folded(plain) not in self.folders:
+                first = next(_variants(plain, "", folded(plain)))
+                if folded(first) in self.folders:
+                    plain = first
+                elif folded(plain) in self.files:
+                    plain = next(n for n in _variants(plain, "", folded(plain)) if folded(n) not in self.files)
+            placed = plain + "/"
+        return placed + last
+
+    def remember(self, path: str, owner: str) -> None:
+        """Note the owner an earlier run has given it to."""
+        self.put(path, owner, earlier=True)
+
+    def remembers(self, path: str, owner: str) -> bool:
+        """Tell of these."""
+        return self.files.get(folded(path)) == (owner, True)
+
+    def avoid(self, path: str) -> None:
+        """Make it nobody's, and no folder."""
+        self.folders.discard(folded(path))
+        self.put(path, "nobody", earlier=False)
+
+    def owns(self, path: str, owner: str) -> bool:
+        """Tell whose it is."""
+        return self.files.get(folded(path), ("", False))[0] == owner
+
+    def put(self, path: str, owner: str, *, earlier: bool) -> None:
+        """Note a file and the folders it lies in, up to one that is known."""
+        key = folded(path)
+        self.files[key] = owner, earlier
+        while (key := key.rpartition("/")[0]) and key not in self.folders:
+            self.folders.add(key)
+
+
+OWNERS = [f"http://h/{n}" for n in range(2)]
+STEPS = st.tuples(
+    st.sampled_from(["claim", "claim", "claim", "remember", "remembers", "avoid"]),
+    st.lists(st.sampled_from(["a", "A", "b.c", *PLANTED[:2], *PLANTED[3:5]]), min_size=1, max_size=3).map("/".join),
+    st.sampled_from(OWNERS),
+)
+
+
+@settings(max_examples=500)
+@given(st.lists(STEPS, max_size=30))
+@example([("claim", "a/b/c", "A"), ("avoid", "a", ""), ("claim", "a/b/d", "B")])
+@example([("claim", f"a~{digest('B')}", "B"), ("remember", "a", "A"), ("claim", "a", "B")])
+def test_names_are_those_of_the_model(steps: list[tuple[str, str, str]]) -> None:
+    """The table of hashes, the flags in it and the short cuts change no answer, whatever was done before."""
+    names, model = Names(), ModelNames()
+    for step, path, owner in steps:
+        arguments = (path,) if step == "avoid" else (path, owner)
+        assert getattr(names, step)(*arguments) == getattr(model, step)(*arguments)
+
+
+def test_a_name_costs_little_memory() -> None:
+    """Names and their folders, one folder to three names, need at most 24 bytes a name."""
+    names = Names()
+    for number in range(30_000):
+        names.claim(f"h/{number // 3}/{number}.html", f"http://h/{number // 3}/{number}")
+    leaves = {id(leaf): leaf for leaf in names._facts._leaves}.values()
+    assert sum(sys.getsizeof(leaf) + sum(map(sys.getsizeof, leaf)) for leaf in leaves) / 30_000 <= 24.5
