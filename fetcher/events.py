@@ -1,9 +1,9 @@
 """L0: what a run tells while it works: events to hear, counters to poll."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import ceil, log
+from math import frexp, ldexp
 from typing import Final, Protocol
 
 from fetcher.errors import Error, ErrorKind
@@ -13,6 +13,9 @@ from fetcher.model import Failure, Outcome, Record, Request, Stop, Summary
 #: How many hosts are counted one by one; the rest of a very wide list is counted as one.
 MAX_HOSTS: Final = 10_000
 OTHER_HOSTS: Final = "(other hosts)"
+
+_FAILED: Final = Outcome.FAILED
+_ANSWERED: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED})
 
 #: How many failures a summary can list one by one.
 MAX_LISTED: Final = 10
@@ -89,20 +92,25 @@ class Transfer:
 
 
 class Latencies:
-    """A histogram of durations in constant memory; a quantile is right within 5 percent."""
+    """A histogram of durations in constant memory; a quantile is right within 5 percent.
 
-    _BASE: Final = log(1.1)
+    Each power of two is divided into 16 equal buckets.
+    """
+
     _FLOOR: Final = 1e-4
 
     def __init__(self) -> None:
-        self._buckets: dict[int, int] = {}
-        self.count = 0
+        self._buckets: defaultdict[int, int] = defaultdict(int)
+
+    @property
+    def count(self) -> int:
+        """How many durations there are."""
+        return sum(self._buckets.values())
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        bucket = ceil(log(max(seconds, self._FLOOR) / self._FLOOR) / self._BASE)
-        self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
-        self.count += 1
+        mantissa, exponent = frexp(max(self._FLOOR, seconds))  # mantissa: 0.5 to 1
+        self._buckets[16 * exponent + int(32 * mantissa)] += 1
 
     def quantile(self, share: float) -> float | None:
         """Return the duration in seconds that ``share`` (0 to 1) of all stay within; None if there are none."""
@@ -110,7 +118,8 @@ class Latencies:
         for bucket in sorted(self._buckets):
             rank -= self._buckets[bucket]
             if rank <= 0:
-                return float(self._FLOOR * 1.1 ** (bucket - 0.5))
+                exponent, part = divmod(bucket - 16, 16)
+                return ldexp((part + 16.5) / 32, exponent)
         return None
 
 
@@ -164,25 +173,29 @@ class Counters:
     def host(self, name: str | None) -> HostCount:
         """Return the count of one host, or of all others once there are very many."""
         key = name or "-"
-        if key not in self.hosts and len(self.hosts) >= MAX_HOSTS:
-            key = OTHER_HOSTS
-        return self.hosts.setdefault(key, HostCount())
+        count = self.hosts.get(key)
+        if count is None:
+            if len(self.hosts) >= MAX_HOSTS:
+                key = OTHER_HOSTS
+            count = self.hosts.setdefault(key, HostCount())
+        return count
 
     def settle(self, record: Record) -> None:
         """Count a finished record."""
-        self.outcomes[record.outcome] += 1
-        if record.outcome in (Outcome.FETCHED, Outcome.UNCHANGED):
+        outcome = record.outcome
+        self.outcomes[outcome] += 1
+        if outcome is _FAILED:
+            self.failed += 1
+            self._fail(record, record.error or Error.of(ErrorKind.INTERNAL, "no reason was given"))
+            return
+        self.ok += 1
+        if outcome in _ANSWERED:
             host = self.host(record.host)
             host.ok += 1
             host.state = ""
             host.latencies.add(record.elapsed)
             self.latencies.add(record.elapsed)
             self.bytes += record.bytes or 0
-        if record.ok:
-            self.ok += 1
-            return
-        self.failed += 1
-        self._fail(record, record.error or Error.of(ErrorKind.INTERNAL, "no reason was given"))
 
     def retry(self, host: str, kind: str) -> None:
         """Count a retry that was decided."""

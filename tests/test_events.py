@@ -31,6 +31,15 @@ def test_a_quantile_is_right_within_5_percent(seconds: list[float], share: float
     assert latencies.quantile(share) == pytest.approx(exact, rel=0.05)
 
 
+@pytest.mark.parametrize("exponent", [-13, -1, 0, 9])
+@pytest.mark.parametrize("nudge", [0.0, -1e-12, 1e-12])
+def test_a_power_of_two_is_no_exception(exponent: int, nudge: float) -> None:
+    """Where one row of buckets ends and the next begins, nothing is counted in a wrong one."""
+    latencies = Latencies()
+    latencies.add(2.0**exponent + nudge)
+    assert latencies.quantile(0.5) == pytest.approx(2.0**exponent, rel=0.035)
+
+
 def test_no_latencies_have_no_quantile() -> None:
     """Nothing measured is not zero seconds."""
     assert Latencies().quantile(0.5) is None

@@ -85,7 +85,7 @@ def test_the_documented_screen() -> None:
     assert frame(example(), (80, 24)) == [
         "fetcher  urls.txt -> fetched/                         50 at once, Ctrl-C to stop",
         "━" * 28 + "─" * 18 + "   62%   6,204 / 10,000   ETA 0:41",
-        "92.6 URLs/s   27.6 MB/s   1.85 GB   0:01:07   p50 47 ms   p95 613 ms",
+        "92.6 URLs/s   27.6 MB/s   1.85 GB   0:01:07   p50 48 ms   p95 609 ms",
         "",
         "ok 6,011   unchanged 122   failed 71   retry 14   active 50   waiting 3,732",
         "404 52   429 9   503 6   timeout.read 3   dns 1",
