@@ -31,7 +31,7 @@ _MAX_QUERY: Final = 60
 _SAFE_QUERY: Final = re.compile(r"[A-Za-z0-9._~=&,+%-]*")
 #: Targets whose default name is safe at first sight: folders, last part and query need neither decoding nor escaping.
 _CLEAN_TARGET: Final = re.compile(
-    rf"https?://[^/?#]*/((?:{CLEAN_PART}/)*)((?:{CLEAN_PART})?)(?:\?([\w.~=&,+%-]{{0,{_MAX_QUERY}}}))?", re.ASCII
+    rf"https?://[^/?#]*/((?:{CLEAN_PART}/)*)((?:{CLEAN_PART})?)(?:\?([A-Za-z0-9._~=&,+%-]{{0,{_MAX_QUERY}}}))?"
 )
 
 

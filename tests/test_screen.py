@@ -99,7 +99,7 @@ def test_the_documented_screen() -> None:
         "hosts                              ok  failed     p95   state",
         " api.example.com                  112      38   4.1 s   429, 9 retries",
         " old.example.net                    0       6       -   refused, 3 retries",
-        " cdn.example.org                5,899      27  613 ms",
+        " cdn.example.org                5,899      27  578 ms",
         "",
         "last failed  http.404  https://old.example.net/a/b0.html  (line 5,120)",
     ]
