@@ -62,13 +62,10 @@ class HashTable:
         return None
 
     def set(self, key: int, value: int) -> None:
-        """Give the key this number, whatever it had."""
-        keys, values = self._leaves[key >> self._shift]
-        place = bisect_left(keys, key)
-        if place < len(keys) and keys[place] == key:
-            values[place] = value
-        else:
-            self.add(key, value)
+        """Give the key this number, whatever it had. Raises OverflowError if the number is too large."""
+        if self.add(key, value) is not None:
+            keys, values = self._leaves[key >> self._shift]
+            values[bisect_left(keys, key)] = value
 
     def __len__(self) -> int:
         return self._count

@@ -337,7 +337,10 @@ class Names:
         return self._get(folded(path)) & _OWNER == _mark(owner)
 
     def _put(self, key: str, mark: int) -> None:
-        self._facts.set(hash64(key), self._get(key) & _FOLDER | mark)
+        place = hash64(key)
+        facts = self._facts.add(place, mark)
+        if facts is not None:
+            self._facts.set(place, facts & _FOLDER | mark)
         self._note_variant(key)
         while (key := key.rpartition("/")[0]) and not self._get(key) & _FOLDER:
             self._facts.set(hash64(key), self._get(key) | _FOLDER)

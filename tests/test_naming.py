@@ -297,6 +297,18 @@ def test_name_is_safe_and_portable(target: str, host: str, content_type: str | N
     assert PurePosixPath("/out", path).is_relative_to("/out")
 
 
+@pytest.mark.parametrize("device", sorted(device for device in DEVICES if device.isalnum() and device.isascii()))
+@pytest.mark.parametrize("rest", ["", ".x", "/y", ".x/y", "?z"])
+def test_no_device_takes_the_fast_path(device: str, rest: str) -> None:
+    """A device's name is escaped however it is written and wherever it stands, but only where it stands alone."""
+    for spelled in (device, device.upper(), device.title()):
+        escape = f"%{ord(spelled[0]):02X}{spelled[1:]}"
+        assert name(f"http://h/{spelled}{rest}") == f"h/{escape}{rest.replace('?', '@')}".replace(
+            f"{escape}@", f"{spelled}@"
+        )
+        assert name(f"http://h/{spelled}x{rest}") == f"h/{spelled}x{rest.replace('?', '@')}"
+
+
 #: What clean targets are made of, what is just not clean, and how they end.
 CLEAN_PARTS = [
     *("a", "B9", "page.html", "a.tar.gz", "v1.2", "x_y-z", "q@w,+", "console", "com10", "a.elevenchars", "a.e1", "x~"),
@@ -339,6 +351,8 @@ hosts = st.sampled_from(["h", "example.org:8080", "[::1]:80", ".fetcher", "con",
 )
 @example("/" + "c" * 150 + "?" + "q" * 60, "h", None, "http")
 @example("/" + "c" * 196, "h", "text/html", "http")
+@example("/a./c", "h", None, "http")
+@example("/" + "b" * 201 + "/c", "h", None, "http")
 @example("/a/b" * 60, "\u00e9" * 300, None, "http")
 def test_the_fast_path_is_only_faster(path: str, host: str, content_type: str | None, scheme: str) -> None:
     """A target that needs no mending gets the name that it gets by the long way."""
