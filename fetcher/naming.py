@@ -228,6 +228,8 @@ _EARLIER: Final = 2
 _VARIED: Final = 4
 _OWNER: Final = (1 << 64) - 8
 
+_LATELY: Final = 1024
+
 #: The mark of a variant of a file or folder, in a folded path.
 _VARIANT: Final = re.compile(r"~[0-9a-f]{8}(?=(?:\.[a-z0-9]{1,10})?\Z)")
 
@@ -250,6 +252,7 @@ class Names:
         self._facts = HashTable(64)
         self._remembering = False
         self._nested = True  # whether all that a folder lies in are folders
+        self._lately: set[str] = set()  # folders, so that few are looked up again and again
 
     def claim(self, path: str, owner: str) -> str:
         """Return ``path`` if it is free or the owner's, else a variant of it that is: ``a~0a1b2c3d.html``.
@@ -261,7 +264,7 @@ class Names:
         # Most names are new, in a folder that is known.
         key = folded(path)
         folder = key.rpartition("/")[0]
-        if self._nested and len(path) <= _MAX_MARKED // 4 and (not folder or self._get(folder) & _FOLDER):
+        if self._nested and len(path) <= _MAX_MARKED // 4 and (not folder or self._is_folder(folder)):
             mark = _mark(owner)
             facts = self._facts.add(hash64(key), mark)
             if facts is None:
@@ -286,6 +289,7 @@ class Names:
         facts = self._get(key)
         if facts & _FOLDER:
             self._nested = False
+            self._lately.clear()
             self._facts.set(hash64(key), facts & ~_FOLDER)
         self._put(key, _mark(_NOBODY))
 
@@ -342,9 +346,19 @@ class Names:
         if facts is not None:
             self._facts.set(place, facts & _FOLDER | mark)
         self._note_variant(key)
-        while (key := key.rpartition("/")[0]) and not self._get(key) & _FOLDER:
+        while (key := key.rpartition("/")[0]) and not self._is_folder(key):
             self._facts.set(hash64(key), self._get(key) | _FOLDER)
             self._note_variant(key)
+
+    def _is_folder(self, key: str) -> bool:
+        if key in self._lately:
+            return True
+        if not self._get(key) & _FOLDER:
+            return False
+        if len(self._lately) >= _LATELY:
+            self._lately.clear()
+        self._lately.add(key)
+        return True
 
     def _note_variant(self, key: str) -> None:
         """If this can be the first variant of a path, note with that path that it has one."""

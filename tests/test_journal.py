@@ -243,6 +243,18 @@ async def test_almost_a_record(directory: Directory, line: bytes) -> None:
         assert await find(journal, "http://h/a") == [None]
 
 
+async def test_a_damaged_end_of_a_line(directory: Directory) -> None:
+    """A line whose first half alone can be read is no record when it is asked for, and hides none of the others."""
+    good, other = fetched("http://h/a"), fetched("http://h/b", "h/b")
+    async with directory.written(good, other):
+        pass
+    first, *rest = directory.path.read_bytes().splitlines(keepends=True)
+    directory.path.write_bytes(b"".join([first[:-40] + b"\0" * 39 + b"\n", *rest]))
+    (directory.root / "h/b").write_bytes(BODY)
+    async with directory.journal() as journal:
+        assert await find(journal, "http://h/a", "http://h/b") == [None, other]
+
+
 async def test_busy(directory: Directory) -> None:
     """A second run on the directory is refused, told who has it, and changes nothing; it may start when that ends."""
     async with directory.journal() as first:

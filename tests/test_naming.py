@@ -605,6 +605,9 @@ STEPS = st.tuples(
 @settings(max_examples=500)
 @given(st.lists(STEPS, max_size=30))
 @example([("claim", "a/b/c", "A"), ("avoid", "a", ""), ("claim", "a/b/d", "B")])
+@example(
+    [("claim", "a/b", "A"), ("claim", "a/c", "A"), ("avoid", "a", ""), ("remember", "a/d", "B"), ("claim", "a/e", "B")]
+)
 @example([("claim", f"a~{digest('B')}", "B"), ("remember", "a", "A"), ("claim", "a", "B")])
 def test_names_are_those_of_the_model(steps: list[tuple[str, str, str]]) -> None:
     """The table of hashes, the flags in it and the short cuts change no answer, whatever was done before."""
