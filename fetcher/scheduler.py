@@ -84,7 +84,8 @@ class Scheduler:
 
     def next(self, now: float) -> Request | None:
         """Return a request that starts now, or None if none may; :meth:`wake_at` then says when to ask again."""
-        self._release(now)
+        if self._delayed or self._held or self._idle:
+            self._release(now)
         if self._bucket is not None and self._bucket.ready_at(now) > now:
             return None
         while self._ring:
@@ -109,8 +110,9 @@ class Scheduler:
         """Learn that a request given by :meth:`next` runs no more, however it ended."""
         host = self._hosts[request.host]
         host.running -= 1
-        self._list(request.host, host)
-        if host.idle:
+        if host.queue:
+            self._list(request.host, host)
+        elif not host.running:
             heappush(self._idle, (host.full, request.host))
             self._forget(now)
 
@@ -141,14 +143,16 @@ class Scheduler:
 
     def _start(self, name: str, host: _Host, now: float) -> Request:
         request = host.queue.popleft()
-        host.due = max(0, host.due - 1)
         self._count -= 1
         host.running += 1
         host.listed = False
-        for bucket in (self._bucket, host.bucket):
-            if bucket is not None:
-                bucket.take(now)
-        host.full = max(host.full, now) + self._refill
+        if host.due:
+            host.due -= 1
+        if self._bucket is not None:
+            self._bucket.take(now)
+        if host.bucket is not None:
+            host.bucket.take(now)
+            host.full = max(host.full, now) + self._refill
         self._list(name, host)
         return request
 
