@@ -30,7 +30,7 @@ class HashTable:
 
     Extendible hashing: the leading bits of a key choose a leaf from a directory; several places of it can share one. A
     leaf is two sorted arrays without a free place in between, so that the search and the shifting are done by C.
-    Nothing is ever moved but the leaf that is split, so that no call takes long and no memory is needed to grow.
+    Nothing is ever moved but the leaf that is split, so that no call takes long and growing takes no memory to speak of.
     """
 
     def __init__(self, bits: Bits) -> None:

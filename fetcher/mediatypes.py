@@ -60,15 +60,25 @@ _EXTENSIONS: Final[dict[str, str]] = {
 }
 
 
-@lru_cache(maxsize=1024)
+#: Longer ones are looked up without being remembered: they are no media type (RFC 6838 section 4.2), but may be many.
+_LONGEST: Final = 255
+
+
 def extension(content_type: str) -> str:
     """Return the extension for a Content-Type, with its dot: ``.html``; empty if there is no usual one.
 
     Parameters and letter case do not matter (RFC 9110 section 8.3.1).
     """
+    return _remembered(content_type) if len(content_type) <= _LONGEST else _extension(content_type)
+
+
+def _extension(content_type: str) -> str:
     essence = content_type.partition(";")[0].strip().lower()
     known = _EXTENSIONS.get(essence)
     return known if known is not None else _standard().guess_extension(essence) or ""
+
+
+_remembered: Final = lru_cache(maxsize=1024)(_extension)
 
 
 @cache

@@ -1,10 +1,13 @@
 """Validators that prove two bodies equal, and the 206 that may be joined to what is held."""
 
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.conditional import Held, remainder, strong_validator
+from fetcher.conditional import _HTTP_DATE, Held, _seconds, remainder, strong_validator
 
 DATE = "Tue, 14 Nov 2023 22:14:20 GMT"
 EARLIER = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -14,6 +17,21 @@ HELD = Held(100, '"v1"')
 def test_fields() -> None:
     """The rest is asked for by its first byte, under the validator."""
     assert HELD.fields == (("Range", "bytes=100-"), ("If-Range", '"v1"'))
+
+
+@given(
+    st.datetimes(datetime(1000, 1, 1), datetime(9999, 12, 31)).map(  # noqa: DTZ001  UTC is added
+        lambda moment: format_datetime(moment.replace(tzinfo=UTC), usegmt=True)
+    )
+    | st.from_regex(_HTTP_DATE, fullmatch=True)
+)
+def test_dates_are_those_of_the_standard_library(date: str) -> None:
+    """Reading them by hand changes no second, and what is no day or hour is no date."""
+    try:
+        expected = parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        expected = None
+    assert _seconds(date) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fetcher.errors import UsageError
-from fetcher.mediatypes import extension
+from fetcher.mediatypes import _remembered, extension
 from fetcher.model import Request
 from fetcher.naming import Names, Template, _clean_name, _variants
 from fetcher.options import DEFAULT_NAME
@@ -254,6 +254,15 @@ def test_long_path_is_collapsed() -> None:
 def test_extension_of_a_media_type(content_type: str, expected: str) -> None:
     """Our own table comes first, the standard library's second, and what is unknown has none."""
     assert extension(content_type) == expected
+
+
+def test_long_media_types_are_not_remembered() -> None:
+    """A server that makes them up fills no memory; what it says is understood all the same."""
+    before = _remembered.cache_info().currsize
+    for number in range(10):
+        assert extension("text/html;" + "x" * 255 + str(number)) == ".html"
+        assert extension("text/" + "x" * 255 + str(number)) == ""
+    assert _remembered.cache_info().currsize == before
 
 
 #: What URLs are made of when someone means harm.
