@@ -18,6 +18,17 @@ _T = TypeVar("_T")
 _Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
+class _Result(asyncio.Future[_T]):
+    """What a call will give. A thread cannot be stopped, so whoever waits is cancelled only when it is there.
+
+    Otherwise the call would go on behind the back of whoever tidies up after it.
+    """
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
+        """Return False: asyncio then keeps the cancellation until the task goes on."""
+        return False
+
+
 class Disk:
     """A few threads for disk work, as a context manager; leaving it waits for what is under way.
 
@@ -43,9 +54,9 @@ class Disk:
         return await asyncio.get_running_loop().run_in_executor(self.executor, function, *args)
 
     def together(self, function: Callable[..., _T], *args: object) -> "asyncio.Future[_T]":
-        """Call a quick function in one hop with what else waits; cancelling the result does not stop the call."""
+        """Call a quick function in one hop with what else waits; a cancellation is put off until it is done."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[_T] = loop.create_future()
+        future: asyncio.Future[_T] = _Result(loop=loop)
         self._waiting.append((future, function, args))
         if not self._called and (not self._hops or (len(self._waiting) >= _MANY and self._hops < _THREADS)):
             self._called = True
@@ -76,10 +87,9 @@ class Disk:
         else:
             results = [*hop.result()]
         for (future, _, _), (value, error) in zip(calls, results, strict=True):
-            if future.cancelled():
-                continue
             if error is not None:
                 future.set_exception(error)
+                future.exception()  # whoever was cancelled meanwhile will not look
             else:
                 future.set_result(value)
 

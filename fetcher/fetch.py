@@ -81,7 +81,7 @@ class _Progress:
     redirects: tuple[Redirect, ...] = ()
     resumed_from: int | None = None
     retry_after: float | None = None
-    response: Response | None = None
+    timings: Timings | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -130,7 +130,7 @@ class Fetch:
             wire_bytes=transfer.received,
             resumed_from=progress.resumed_from,
             retry_after=progress.retry_after,
-            timings=_timings(progress.response, ended - started if stored is not None else None),
+            timings=progress.timings if stored is None else _complete(progress.timings, ended - started),
             warnings=progress.warnings,
         )
 
@@ -143,7 +143,7 @@ class Fetch:
             fields = self._identity.fields(request, own_origin=own_origin, cookie=cookies.field(url), held=held)
             async with self._transport.send(Hop(url, fields)) as response:
                 answer = _Answer(response, url)
-                progress.head, progress.response = answer.head, response
+                progress.head, progress.timings = answer.head, response.timings()
                 if response.status not in REDIRECTS:
                     if held is None or response.status not in (206, 416) or answer.rest_of(held) is not None:
                         return await self._take(answer, held, transfer, progress)
@@ -288,14 +288,13 @@ def _charset(parameters: str) -> str | None:
     return None
 
 
-def _timings(response: Response | None, elapsed: float | None) -> Timings | None:
-    """Return the phases of the last hop; of a whole body with the one it ends: what the others leave of the attempt."""
-    timings = response.timings() if response is not None else None
-    if timings is None or elapsed is None:
-        return timings
-    blocked, dns, connect, tls, send, wait = (
+def _complete(timings: Timings | None, elapsed: float) -> Timings | None:
+    """Add the phase that ends with the body: what the others leave of the attempt's time."""
+    if timings is None:
+        return None
+    before = (
         *(timings.blocked, timings.dns, timings.connect),
         *(timings.tls, timings.send, timings.wait),
     )
-    receive = elapsed - sum(phase or 0.0 for phase in (blocked, dns, connect, tls, send, wait))
-    return Timings(blocked, dns, connect, tls, send, wait, round(max(0.0, receive), 6))
+    receive = elapsed - sum(phase or 0.0 for phase in before)
+    return Timings(*before, round(max(0.0, receive), 6))

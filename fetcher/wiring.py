@@ -56,6 +56,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     """
     template = Template.parse(options.output.name)
     options = _affordable(options, ears.observe)
+    maker(options.transport)
     if options.block_private and Proxies(options.proxy).used:
         raise UsageError("--block-private cannot see where a proxy connects to; say --proxy '' to go without one")
     workers = worker_count(options.limits, options.workers)
@@ -100,9 +101,18 @@ class Maker(Protocol):
         ...
 
 
-def maker(carrier: Carrier) -> Maker:  # noqa: ARG001
-    """Return what makes this kind of transport; the first call takes the time to import it, so let no loop wait for it."""
-    from fetcher.transport.session import SessionTransport  # noqa: PLC0415  aiohttp takes 0.1 s
+def maker(carrier: Carrier) -> Maker:
+    """Return what makes this kind of transport; the first call takes the time to import it, so let no loop wait for it.
+
+    Raises UsageError if an optional part is missing.
+    """
+    if carrier is Carrier.CURL:
+        from fetcher.transport.curl import CurlTransport  # noqa: PLC0415
+        from fetcher.transport.curl_options import load  # noqa: PLC0415
+
+        load()
+        return CurlTransport
+    from fetcher.transport.session import SessionTransport  # noqa: PLC0415
 
     return SessionTransport
 

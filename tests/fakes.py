@@ -110,6 +110,7 @@ class Response:
         self.headers = answer.headers
         self.length = answer.length
         self.ends_with_connection = answer.ends_with_connection
+        self._pieces = iter(answer.body)
 
     async def read(self) -> bytes:
         for piece in self._pieces:

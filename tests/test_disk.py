@@ -1,6 +1,7 @@
 """Disk work shares hops; a failure is its own call's, a bug nobody's secret, and order is kept."""
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -64,11 +65,29 @@ async def test_slow_calls_do_not_hold_up_the_rest() -> None:
         await asyncio.gather(*slow)
 
 
-async def test_cancelled() -> None:
-    """Nobody waiting for a result is no reason not to make the call, nor to fail the others."""
-    made: list[int] = []
+@pytest.mark.parametrize("path", ["/nowhere/at/all", os.devnull])
+async def test_cancelled(path: str) -> None:
+    """A cancellation waits for the call, however it ends, and then goes on."""
+    gate, begun = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    def look() -> None:
+        begun.set()
+        gate.wait(10)
+        ended.append(path)
+        os.stat(path)  # noqa: PTH116
+
+    async def wait() -> None:
+        await disk.together(look)
+
     with Disk() as disk:
-        dropped, kept = disk.together(made.append, 1), disk.together(made.append, 2)
-        dropped.cancel()
-        await kept
-    assert made == [1, 2]
+        task = asyncio.create_task(wait())
+        assert await asyncio.to_thread(begun.wait, 10)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ended == [path]

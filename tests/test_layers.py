@@ -39,6 +39,7 @@ RESERVED: Final = {
     "secrets": ("clock",),
     "aiohttp": ("transport.", "demosite"),
     "aiofiles": ("sinks.", "sources."),
+    "pycurl": ("transport.curl_options",),
     "typer": ("cli.",),
     "rich": ("views.", "cli."),
     "signal": ("cli.", "engines.", "__main__"),

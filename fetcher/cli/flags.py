@@ -66,6 +66,10 @@ class Flags:
         str, _option(SPEED, "processes that share the work and the limits", "--workers", metavar="N")
     ] = str(_DEFAULTS.workers)
 
+    transport: Annotated[
+        str, _option(SPEED, "session (aiohttp) or curl (libcurl, HTTP/2; an extra)", "--transport", metavar="HOW")
+    ] = _DEFAULTS.transport.value
+
     retries: Annotated[str, _option(PATIENCE, "tries after the first, for what may pass", "--retries", metavar="N")] = (
         str(_DEFAULTS.retries.count)
     )

@@ -18,7 +18,7 @@ from fetcher.cli.signals import handled
 from fetcher.errors import UsageError
 from fetcher.model import Stop, Summary
 from fetcher.naming import Template
-from fetcher.options import Existing, Limits, Options, Output, Retries, Timeouts, Tls
+from fetcher.options import Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls
 from fetcher.status import ExitStatus, exit_status
 from fetcher.views.failed import FailedList
 from fetcher.views.ndjson import NdjsonWriter
@@ -66,6 +66,7 @@ def options_of(flags: Flags) -> Options:
         proxy=_if_given(params.proxy, "--proxy", flags.proxy),
         block_private=flags.block_private,
         workers=params.whole("--workers", flags.workers),
+        transport=Carrier(params.choice("--transport", flags.transport, tuple(Carrier))),
         dry_run=flags.dry_run,
     )
 

@@ -155,12 +155,13 @@ class _FileWriter:
         body = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         path, ours = await sink.naming.reserve(self._request, self._head.content_type, None)
         self._partial = sink.partials.fresh()
-        work = sink.disk.together(sink.shelf.store, body, self._partial, path, ours)
         try:
-            digest, obstacle = await self._finished(work)
+            digest, obstacle = await sink.disk.together(sink.shelf.store, body, self._partial, path, ours)
         except asyncio.CancelledError:
             self._begun = True  # perhaps: something may have been in its way
             raise
+        except OSError as error:
+            raise self._failure(error) from error
         if obstacle is not None:
             self._begun = True
             path = await self._finished(self._place(digest, obstacle))
@@ -184,8 +185,11 @@ class _FileWriter:
         try:
             return await whole(work)
         except OSError as error:
-            where = error.filename2 or error.filename or self._sink.directory
-            raise LocalError(f"{words_of(error)}: {where}") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> LocalError:
+        where = error.filename2 or error.filename or self._sink.directory
+        return LocalError(f"{words_of(error)}: {where}")
 
     async def _commit(self) -> Stored:
         await self._flush_and_close()

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from fetcher.model import Headers, Timings
 
@@ -21,6 +21,10 @@ class Reach:
 
     connections: int = 100
     block_private: bool = False
+
+
+#: As far as the network goes.
+ANYWHERE: Final = Reach()
 
 
 class Response(Protocol):

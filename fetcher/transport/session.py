@@ -15,11 +15,12 @@ from fetcher.clock import Clock
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.model import Headers, Timings
 from fetcher.options import Timeouts, Tls
-from fetcher.redirects import location_text
-from fetcher.transport.base import Hop, Reach
+from fetcher.transport.base import ANYWHERE, Hop, Reach
 from fetcher.transport.connector import Connector, Protocol
-from fetcher.transport.failures import Exchanged, translate
+from fetcher.transport.failures import Exchanged
+from fetcher.transport.fields import field
 from fetcher.transport.proxies import Proxies
+from fetcher.transport.session_failures import translate
 from fetcher.transport.timeline import Timeline, begin, current_timeline
 from fetcher.transport.tls import tls_context
 
@@ -28,9 +29,6 @@ _MAX_LINE: Final = 256 * 1024
 _MAX_FIELDS: Final = 4_000
 #: What aiohttp would add to a request that lacks it.
 _ADDED: Final = frozenset({"accept", "accept-encoding", "user-agent"})
-
-
-_ANYWHERE: Final = Reach()
 
 
 class _Response(ClientResponse):
@@ -60,7 +58,7 @@ class SessionResponse:
         version = response.version
         if version is not None and version != aiohttp.HttpVersion11:
             self.http_version = f"{version.major}.{version.minor}"
-        self.headers: Headers = tuple([_header(name, value) for name, value in response.raw_headers])
+        self.headers: Headers = tuple([field(name, value) for name, value in response.raw_headers])
         codings = response.headers.getall("Transfer-Encoding", ())
         if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
             raise FetchError(ErrorKind.PROTOCOL, f"transfer coding {', '.join(codings)[:100]} was not asked for")
@@ -149,7 +147,7 @@ class SessionTransport:
     so a counted attempt may be two requests. Entering raises UsageError if there are no certificates in ``ca_file``.
     """
 
-    def __init__(self, timeouts: Timeouts, tls: Tls, proxies: Proxies, clock: Clock, reach: Reach = _ANYWHERE) -> None:
+    def __init__(self, timeouts: Timeouts, tls: Tls, proxies: Proxies, clock: Clock, reach: Reach = ANYWHERE) -> None:
         self.timeouts = timeouts
         self._reach = reach
         self.proxies = proxies
@@ -206,19 +204,3 @@ def _verbatim(target: str) -> URL:
 def _lacking(headers: Headers) -> tuple[str, ...] | None:
     """Return which fields aiohttp shall not add of its own; None, which costs less, if the request has them all."""
     return tuple(_ADDED.difference(name.lower() for name, _ in headers)) or None
-
-
-@lru_cache(maxsize=1_024)
-def _name(name: bytes) -> str:
-    return name.decode("ascii", "replace").lower()
-
-
-def _header(name: bytes, value: bytes) -> tuple[str, str]:
-    """Values are ASCII by the book; UTF-8 and Latin-1 are seen (RFC 9110 section 5.5)."""
-    lower = _name(name)
-    if lower == "location":
-        return lower, location_text(value)
-    try:
-        return lower, value.decode()
-    except UnicodeDecodeError:
-        return lower, value.decode("latin-1")

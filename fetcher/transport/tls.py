@@ -3,9 +3,8 @@
 import ssl
 from typing import Any
 
-from fetcher.errors import UsageError
 from fetcher.options import Tls
-from fetcher.transport.failures import reason_of
+from fetcher.transport.failures import no_certificates
 from fetcher.transport.timeline import current_timeline
 
 
@@ -43,7 +42,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=tls.ca_file)
         except OSError as error:
-            raise UsageError(f"no certificates in {tls.ca_file}: {reason_of(error)}") from error
+            raise no_certificates(tls.ca_file, error) from error
     else:
         context.load_default_certs()
     return context

@@ -26,6 +26,16 @@ TARGETS = {
     "long": "a" * 30_000 + "?" + "b" * 30_000,
 }
 
+#: Transfer codings that no request asks for, and the one of them that is odd.
+CODINGS = {
+    "gzip": "gzip",
+    "chunked, gzip": "gzip",
+    "gzip, chunked": "gzip",
+    "chunked, x": "x",
+    "chunked, chunked": "chunked, chunked",
+    "identity": "identity",
+}
+
 #: The server's options, and the failure they make.
 FAILURES: dict[str, tuple[dict[str, Value], str, str]] = {
     "closed": ({"close_before_head": 1}, ErrorKind.CONNECT_CLOSED, "{host} closed without answering"),
@@ -40,10 +50,7 @@ FAILURES: dict[str, tuple[dict[str, Value], str, str]] = {
     "cut chunks": ({"size": 10, "chunked": 1, "truncate_at": 4}, ErrorKind.TRUNCATED, "4 bytes without an end"),
     "no last chunk": ({"size": 10, "chunked": 1, "truncate_at": 10}, ErrorKind.TRUNCATED, "10 bytes without an end"),
     "reset chunks": ({"size": 10, "chunked": 1, "reset_at": 4}, ErrorKind.TRUNCATED, "4 bytes without an end"),
-    **{
-        f"coding {coding}": ({"te": coding}, ErrorKind.PROTOCOL, f"transfer coding {coding}")
-        for coding in ("gzip", "chunked, gzip", "gzip, chunked", "chunked, x", "chunked, chunked", "identity")
-    },
+    **{f"coding {coding}": ({"te": coding}, ErrorKind.PROTOCOL, "transfer coding ") for coding in CODINGS},
     **{
         f"raw {name}": ({"raw": data}, ErrorKind.PROTOCOL, "the answer of {host} is not HTTP")
         for name, data in {
@@ -198,6 +205,12 @@ class TransportContract(WithTransport):
         assert found == kind
         assert words.startswith(message.format(host=server.host))
         assert (await get(transport, server.url("b"))).body == server.body_of("b")
+
+    @pytest.mark.parametrize(("coding", "odd"), CODINGS.items())
+    async def test_transfer_coding(self, transport: Transport, server: Scope, coding: str, odd: str) -> None:
+        """A transfer coding that was not asked for is named, alone or with those beside it."""
+        _, words = await failure(transport, server.url(te=coding))
+        assert words in {f"transfer coding {named} was not asked for" for named in (coding, odd)}
 
     async def test_chunks_that_break_later(self, transport: Transport) -> None:
         """Bad chunks are found out also when good ones have been read before."""
