@@ -1,53 +1,30 @@
-"""L2: the cookies that one URL's redirects set, kept among themselves by the standard library's jar."""
+"""L2: the cookies that one URL's redirects set; no other URL's requests carry them."""
 
-import re
-from email.message import Message
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
-from urllib.request import Request as UrllibRequest
+from typing import TYPE_CHECKING
 
 from fetcher.model import Headers
 
-#: A flood beyond this many cookies, or bytes in one of them, is ignored (RFC 6265 section 6.1 asks for 50 and 4096).
-_MOST: Final = 50
-_LONGEST: Final = 4_096
-
-#: The standard library's jar drops all cookies of a response, with a warning, over a Max-Age without a value.
-_BARE_MAX_AGE: Final = re.compile(r";\s*max-age\s*(?=;|\Z)", re.IGNORECASE)
-
-
-class _Answer:
-    """The part of a response that the jar reads."""
-
-    def __init__(self, fields: list[str]) -> None:
-        self._message = Message()
-        for value in fields:
-            self._message["Set-Cookie"] = _BARE_MAX_AGE.sub("", value)
-
-    def info(self) -> Message:
-        return self._message
+if TYPE_CHECKING:
+    from fetcher.cookiejar import Jar
 
 
 class Cookies:
-    """What the hops before told us to send; domains, paths and ``Secure`` as RFC 6265 says. One for each URL."""
+    """What the hops before told us to send. One for each URL; most have none."""
 
     def __init__(self) -> None:
-        self._jar: CookieJar | None = None
+        self._jar: Jar | None = None
 
     def take(self, url: str, headers: Headers) -> None:
         """Remember what the response from ``url`` set."""
-        fields = [value for name, value in headers if name == "set-cookie" and len(value) <= _LONGEST]
+        fields = [value for name, value in headers if name == "set-cookie"]
         if not fields:
             return
         if self._jar is None:
-            self._jar = CookieJar(DefaultCookiePolicy(strict_ns_domain=DefaultCookiePolicy.DomainStrictNonDomain))
-        answer = _Answer(fields[: _MOST - len(self._jar)])
-        self._jar.extract_cookies(answer, UrllibRequest(url))  # type: ignore[arg-type]  # noqa: S310
+            from fetcher.cookiejar import Jar  # noqa: PLC0415  few lists need one
+
+            self._jar = Jar()
+        self._jar.take(url, fields)
 
     def field(self, url: str) -> str | None:
         """Return the Cookie field value for a request to ``url``, None if there is none."""
-        if self._jar is None:
-            return None
-        request = UrllibRequest(url)  # noqa: S310  nothing is opened
-        self._jar.add_cookie_header(request)
-        return request.get_header("Cookie")
+        return None if self._jar is None else self._jar.field(url)

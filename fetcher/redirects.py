@@ -4,8 +4,6 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from yarl import URL
-
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.text import printable
 from fetcher.urls import Url, parse, redact
@@ -32,6 +30,8 @@ def next_hop(current: str, status: int, location: str | None) -> Url:
     reference = _BLANK.sub(lambda blank: quote(blank[0]), location)
     try:
         if _ABSOLUTE.match(reference) is None:
+            from yarl import URL  # noqa: PLC0415  takes 8 ms, and a list of good URLs needs it not
+
             reference = str(URL(current, encoded=True).join(URL(reference, encoded=True)))
         url = parse(reference)
     except (ValueError, FetchError):

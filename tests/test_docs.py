@@ -16,7 +16,7 @@ from typing import Any, Final, get_type_hints
 import pytest
 
 import fetcher
-from fetcher import body, conditional, cookies, fetch, naming, paths
+from fetcher import body, conditional, cookiejar, fetch, naming, paths
 from fetcher.cli.flags import Flags
 from fetcher.errors import MAX_MESSAGE, ONCE, Error, ErrorKind, http_kind, is_transient
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
@@ -175,7 +175,7 @@ BOUNDS: Final = {
     "bytes without a head or a piece of a body": (connector._MAX_BESIDE,),
     "interim (1xx) responses": (connector._MAX_INTERIM,),
     "redirects": (Limits().max_redirects,),
-    "cookies of one URL": (cookies._MOST, cookies._LONGEST),
+    "cookies of one URL": (cookiejar._MOST, cookiejar._LONGEST),
     "compressions of one body, one upon another": (body._MAX_CODINGS,),
     "size after decompression": (body._BODY.ratio, body._BODY.slack),
     "size between two compressions": (body._BETWEEN.ratio, body._BETWEEN.slack),

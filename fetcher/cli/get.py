@@ -1,6 +1,7 @@
 """L4: ``fetcher get``: from what was typed to the exit status."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
@@ -107,6 +108,8 @@ async def fetch(options: Options, found: Sequence["Source"], writers: Sequence["
     """Run until all is settled or a signal says stop, showing how it goes."""
     from fetcher.wiring import Ears, opened
 
+    gc.freeze()
+    gc.enable()
     ears = Ears(counters=show.counters, observe=show.observe, writers=writers, clock=show.clock)
     async with opened(options, ears) as run:
 

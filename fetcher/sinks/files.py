@@ -129,6 +129,7 @@ class _FileWriter:
         self._waiting_size = 0
         self._size = 0
         self._file: AsyncFileIO | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._partial = ""
         self._begun = False  # whether the partial file holds the beginning of this body
         self._worth_holding = head.validator is not None
@@ -210,11 +211,23 @@ class _FileWriter:
         raise OSError(errno.EEXIST, "no name is free", str(sink.directory / path))
 
     async def _flush(self) -> "AsyncFileIO":
-        """Write and hash, at the same time, what is waiting."""
+        """Begin to write and hash what is waiting, once what was begun before is done: one block ahead of the network."""
         block = b"".join(self._waiting)
         self._waiting.clear()
         self._waiting_size = 0
         file = self._file or await self._open_file()
+        await self._written()
+        self._writing = asyncio.create_task(self._write(file, block))
+        return file
+
+    async def _written(self) -> None:
+        """Wait until what was begun is done; raises OSError if it failed."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
+
+    async def _write(self, file: "AsyncFileIO", block: bytes) -> None:
+        """Write and hash a block, at the same time."""
         hashed = asyncio.ensure_future(self._sink.disk.run(self._digest.update, block))
         try:
             left = memoryview(block)
@@ -222,7 +235,6 @@ class _FileWriter:
                 left = left[await file.write(left) :]
         finally:
             await hashed
-        return file
 
     async def _open_file(self) -> "AsyncFileIO":
         """Go on with the file, or begin it anew and note what it is the beginning of."""
@@ -239,9 +251,15 @@ class _FileWriter:
         return self._file
 
     async def _flush_and_close(self) -> None:
-        await (await self._flush()).close()
+        file = await self._flush()
+        try:
+            await self._written()
+        finally:
+            await file.close()
 
     async def _discard(self) -> None:
+        with suppress(OSError):
+            await self._written()
         if self._file is not None:
             with suppress(OSError):
                 await self._file.close()
