@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fetcher.events import Settled
 from fetcher.model import Request, Stop
@@ -28,11 +28,24 @@ class Customer(Protocol):
         ...
 
 
+class Past(NamedTuple):
+    """Attempts at a request that another engine has made: what each failed with, and when the next may start.
+
+    ``not_before`` is on the monotonic clock, which all processes of a machine share.
+    """
+
+    retried: tuple[str, ...] = ()
+    not_before: float | None = None
+
+
+NONE: Final = Past()
+
+
 class Engine(Protocol):
     """Fetches requests, each as often as it takes, within the limits of the run."""
 
-    def add(self, request: Request, lost: int = 0) -> None:
-        """Take a request; it is fetched when its turn comes. ``lost`` attempts have ended without a word before."""
+    def add(self, request: Request, past: Past = NONE) -> None:
+        """Take a request; it is fetched when its turn comes."""
         ...
 
     async def run(self, customer: Customer) -> None:

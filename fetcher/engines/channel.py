@@ -7,6 +7,7 @@ from asyncio import IncompleteReadError
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
+from fetcher.engines.base import Past
 from fetcher.events import Event
 from fetcher.model import Request, Stop
 from fetcher.sinks.base import Name
@@ -15,10 +16,10 @@ _HEADER: Final = 4
 
 
 class Order(NamedTuple):
-    """To a worker: fetch this; ``lost`` workers have died over it."""
+    """To a worker: fetch this; ``past`` is what workers that have died told of it."""
 
     request: Request
-    lost: int
+    past: Past
 
 
 class Named(NamedTuple):
@@ -42,12 +43,6 @@ class Finish(NamedTuple):
 
 class Abort(NamedTuple):
     """To a worker: drop what is under way now."""
-
-
-class Ready(NamedTuple):
-    """From a worker: it takes orders."""
-
-    pid: int
 
 
 class Claim(NamedTuple):
@@ -109,7 +104,7 @@ class Ended(NamedTuple):
     """From a worker: all is told."""
 
 
-Message = Order | Named | Cease | Finish | Abort | Ready | Claim | Begun | Done | Heard | GivenUp | Pulse | Ended
+Message = Order | Named | Cease | Finish | Abort | Claim | Begun | Done | Heard | GivenUp | Pulse | Ended
 
 
 class Channel:
@@ -127,12 +122,16 @@ class Channel:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._flush()
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        self.close()
+        if self._writer is not None:
             with suppress(OSError):
-                await writer.wait_closed()
+                await self._writer.wait_closed()
+
+    def close(self) -> None:
+        """Send what waits, then let the other end receive no more."""
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
 
     def send(self, message: Message) -> None:
         """Send a message with the others of this turn of the loop; to an end that is gone, in vain."""

@@ -10,7 +10,7 @@ A slot is a task that holds the semaphore and goes on with the next ready reques
 import asyncio
 
 from fetcher.clock import Clock
-from fetcher.engines.base import Customer, give
+from fetcher.engines.base import NONE, Customer, Past, give
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
 from fetcher.fetch import Fetch
@@ -44,12 +44,13 @@ class Inline:
         self._stopped: str | None = None
         self._changed = asyncio.Event()
 
-    def add(self, request: Request, lost: int = 0) -> None:
+    def add(self, request: Request, past: Past = NONE) -> None:
         """Take a request."""
-        if lost:
-            clock, retried = self._clock, (ErrorKind.INTERNAL,) * lost
-            self._histories[request.index] = History(request, clock.now(), clock.monotonic(), lost, retried)
-        self._scheduler.add(request)
+        retried, not_before = past
+        if retried:
+            clock = self._clock
+            self._histories[request.index] = History(request, clock.now(), clock.monotonic(), len(retried), retried)
+        self._scheduler.add(request, not_before)
         self._offer()
 
     async def run(self, customer: Customer) -> None:

@@ -1,19 +1,16 @@
 """L3: requests fetched by several processes, each with its own loop, session and share of the limits."""
 
 import asyncio
-import os
 import signal
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
-from socket import socketpair
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.context import SpawnProcess
+from socket import socket, socketpair
 from typing import Final
 
 from fetcher.clock import Clock
-from fetcher.engines.base import Customer
+from fetcher.engines.base import NONE, Customer, Past
 from fetcher.engines.channel import (
     Abort,
     Begun,
@@ -29,20 +26,19 @@ from fetcher.engines.channel import (
     Named,
     Order,
     Pulse,
-    Ready,
 )
-from fetcher.engines.worker import STOPS, Assignment, Build, begin, work
-from fetcher.errors import Error, ErrorKind, LocalError
+from fetcher.engines.worker import STOPS, Assignment, Build, work
+from fetcher.errors import Error, ErrorKind, words_of
 from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
 from fetcher.history import History
 from fetcher.lanes import Lanes
-from fetcher.model import Attempt, Request, from_line, to_line
+from fetcher.model import Attempt, Request, Stop, from_line, to_line
 from fetcher.sinks.base import NameGiver
 
 #: A request over which so many workers have died is not given to another one.
 _DEATHS: Final = 3
-#: So many workers in a row that die before they take orders are a fault of this machine.
-_STILLBORN: Final = 2
+#: So many workers in a row that die before they begin anything are a fault of this machine.
+_BARREN: Final = 2
 #: How much longer than its transfers a worker may take to end, in seconds.
 _SLACK: Final = 2.0
 
@@ -58,13 +54,24 @@ class Crew:
     build: Build
 
 
+_DIED: Final = Error.of(ErrorKind.INTERNAL, "its worker process died")
+
+
 @dataclass(slots=True)
 class _Order:
-    """A request that a worker has; ``lost`` workers have died over it."""
+    """A request that a worker has: what came of its attempts so far, and whether another one is under way."""
 
     request: Request
-    lost: int
+    past: Past
+    last: Error = _DIED
     begun: bool = False
+    deaths: int = 0
+
+    def failed(self, error: Error, not_before: float | None = None) -> None:
+        """Note how the attempt under way has ended."""
+        self.past = Past((*self.past.retried, error.kind), not_before)
+        self.last = error
+        self.begun = False
 
 
 @dataclass(slots=True)
@@ -74,12 +81,12 @@ class _Worker:
     assignment: Assignment
     orders: dict[str, _Order] = field(default_factory=dict)
     channel: Channel | None = None
-    pid: int | None = None
+    #: Whether its process has lived long enough to be of use.
+    fruitful: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     pulse: Pulse = _SILENT
-    #: Bytes that ended attempts took, of this process and of those before it.
+    #: Bytes that ended attempts of its process took.
     bytes: int = 0
-    bytes_before: int = 0
 
     @property
     def number(self) -> int:
@@ -109,14 +116,14 @@ class Processes:
         self._stopped: str | None = None
         self._finishing: float | None = None
 
-    def add(self, request: Request, lost: int = 0) -> None:
+    def add(self, request: Request, past: Past = NONE) -> None:
         """Take a request."""
         worker = self._workers[self._crew.lanes.assign(request.host)]
-        worker.orders[request.key] = _Order(request, lost)
-        worker.tell(Order(request, lost))
+        worker.orders[request.key] = _Order(request, past)
+        worker.tell(Order(request, past))
 
     async def run(self, customer: Customer) -> None:
-        """Keep every worker's place filled until it is stopped or cancelled; raises LocalError if that cannot be."""
+        """Keep every worker's place filled until it is stopped or cancelled; gives up if that cannot be."""
         self._customer = customer
         async with asyncio.TaskGroup() as tasks:
             for worker in self._workers:
@@ -152,30 +159,32 @@ class Processes:
 
     async def _fill(self, worker: _Worker, customer: Customer) -> None:
         """Employ one process after another for this place."""
-        stillborn = 0
+        barren = 0
         try:
-            while stillborn < _STILLBORN:
+            while barren < _BARREN:
+                worker.fruitful = False
                 await self._employ(worker, customer)
                 if worker.ended.is_set() or self._finishing is not None:
                     return
-                stillborn = stillborn + 1 if worker.pid is None else 0
+                barren = 0 if worker.fruitful else barren + 1
                 await self._mourn(worker, customer)
-            raise LocalError("worker processes end as soon as they begin")
+            customer.give_up(Stop.DISK, "worker processes end as soon as they begin")
+        except OSError as error:
+            customer.give_up(Stop.DISK, f"cannot start a worker process: {words_of(error, str(error))}")
         finally:
+            self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
             worker.ended.set()
 
     async def _employ(self, worker: _Worker, customer: Customer) -> None:
-        """Give the place to a process until it ends, and take what it tells."""
+        """Give the place to a process until it ends, and take what it tells; raises OSError if there can be none."""
         ours, theirs = socketpair()
-        pool = ProcessPoolExecutor(1, get_context("spawn"), begin, (theirs,))
-        working: Future[None] | None = None
-        try:
-            async with Channel(ours) as channel:
-                working = await asyncio.to_thread(_start, pool, worker.assignment, self._crew.build)
-                theirs.close()
+        async with Channel(ours) as channel:
+            with theirs:
+                process = _started(theirs, worker.assignment, self._crew.build)
+            try:
                 worker.channel = channel
                 for order in worker.orders.values():
-                    channel.send(Order(order.request, order.lost))
+                    channel.send(Order(order.request, order.past))
                 if self._stopped is not None:
                     channel.send(Cease(self._stopped))
                 if self._finishing is not None:
@@ -183,41 +192,51 @@ class Processes:
                 while messages := await channel.receive():
                     for message in messages:
                         await self._take(worker, message, customer)
-        finally:
-            worker.channel = None
-            theirs.close()
-            await _end(pool, working, worker)
+            finally:
+                worker.channel = None
+                channel.close()
+                await _end(process)
 
     async def _take(self, worker: _Worker, message: Message, customer: Customer) -> None:
-        """Do what a message from a worker asks for."""
+        """Do what a message from a worker asks for; one about a request that was dropped comes too late."""
         match message:
-            case Begun(key):
-                worker.orders[key].begun = True
-            case Claim(key, content_type, digest, obstacle):
+            case Begun(key) if key in worker.orders:
+                worker.fruitful = worker.orders[key].begun = True
+            case Claim(key, content_type, digest, obstacle) if key in worker.orders:
                 request = worker.orders[key].request
                 worker.tell(Named(key, await self._naming.reserve(request, content_type, digest, obstacle)))
-            case Done(key, line, ended_bytes):
-                request = worker.orders.pop(key).request
-                self._crew.lanes.finished(request.host, worker.number)
-                self._counters.active.pop(request.index, None)
+            case Done(key, line, ended_bytes) if key in worker.orders:
                 self._count(worker, ended_bytes)
+                self._forget(worker, key)
                 await customer.settle(Settled(from_line(line), line, key))
             case Pulse():
+                worker.fruitful = True
                 self._show(worker, message)
             case Heard(event):
                 if isinstance(event, Retrying):
-                    self._counters.retry(event.request.host, event.error.kind)
+                    self._retried(worker, event)
                 self._observe(event)
             case GivenUp(reason, words):
                 customer.give_up(reason, words)
-            case Ready(pid):
-                worker.pid = pid
             case Ended():
                 worker.ended.set()
 
+    def _retried(self, worker: _Worker, event: Retrying) -> None:
+        """Note a retry, so that it is one for the next worker too if this one dies."""
+        self._counters.retry(event.request.host, event.error.kind)
+        order = worker.orders.get(event.request.key)
+        if order is not None:
+            order.failed(event.error, self._clock.monotonic() + event.delay)
+
+    def _forget(self, worker: _Worker, key: str) -> None:
+        """Let go of a request that is settled."""
+        request = worker.orders.pop(key).request
+        self._crew.lanes.finished(request.host, worker.number)
+        self._counters.active.pop(request.index, None)
+
     def _count(self, worker: _Worker, ended_bytes: int) -> None:
+        self._counters.ended_bytes += ended_bytes - worker.bytes
         worker.bytes = ended_bytes
-        self._counters.ended_bytes = sum(each.bytes_before + each.bytes for each in self._workers)
 
     def _show(self, worker: _Worker, pulse: Pulse) -> None:
         """Let the run's counters show what the worker is at."""
@@ -240,59 +259,65 @@ class Processes:
     async def _mourn(self, worker: _Worker, customer: Customer) -> None:
         """See to it that what a dead worker was at is tried again, but not for ever."""
         self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
-        worker.pid = None
-        worker.bytes_before, worker.bytes = worker.bytes_before + worker.bytes, 0
+        worker.bytes = 0
         for key, order in tuple(worker.orders.items()):
             if not order.begun:
                 continue
-            order.begun = False
-            order.lost += 1
-            request, died = order.request, Error.of(ErrorKind.INTERNAL, "its worker process died")
-            if order.lost < _DEATHS:
-                self._counters.retry(request.host, died.kind)
-                self._observe(Retrying(request, died, order.lost, 0.0))
+            order.failed(_DIED)
+            order.deaths += 1
+            if order.deaths < _DEATHS:
+                self._counters.retry(order.request.host, _DIED.kind)
+                self._observe(Retrying(order.request, _DIED, len(order.past.retried), 0.0))
                 continue
-            del worker.orders[key]
-            self._crew.lanes.finished(request.host, worker.number)
-            await customer.settle(self._failed(order, died))
+            self._forget(worker, key)
+            await customer.settle(self._failed(order))
 
     async def _drop(self, worker: _Worker) -> None:
         """Settle what a worker that is gone had begun."""
         self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
-        for order in worker.orders.values():
-            if order.begun and self._customer is not None:
-                dropped = Error.of(ErrorKind.CANCELLED, f"{self._stopped or 'stopped'}; its worker told no more")
-                await self._customer.settle(self._failed(order, dropped))
-        worker.orders.clear()
+        orders, worker.orders = worker.orders, {}
+        for order in orders.values():
+            if order.begun:
+                order.failed(Error.of(ErrorKind.CANCELLED, f"{self._stopped or 'stopped'}; its worker told no more"))
+            if order.past.retried and self._customer is not None:
+                await self._customer.settle(self._failed(order))
 
-    def _failed(self, order: _Order, error: Error) -> Settled:
-        """Return how a request ends whose attempts nobody can tell of."""
-        now, retried = self._clock.monotonic(), (ErrorKind.INTERNAL.value,) * (order.lost - 1)
-        history = History(order.request, self._clock.now(), now, max(0, order.lost - 1), retried)
-        attempt = Attempt(number=max(1, order.lost), started=now, ended=now, error=error)
+    def _failed(self, order: _Order) -> Settled:
+        """Return how a request ends with its last attempt, which nobody else can tell of."""
+        now, (*retried, _) = self._clock.monotonic(), order.past.retried
+        history = History(order.request, self._clock.now(), now, len(retried), tuple(retried))
+        attempt = Attempt(number=len(retried) + 1, started=now, ended=now, error=order.last)
         record = history.after(attempt).record()
         return Settled(record, to_line(record), order.request.key)
 
 
-def _start(pool: ProcessPoolExecutor, assignment: Assignment, build: Build) -> Future[None]:
-    """Start the pool's process with signals blocked, as it keeps them until it is ready to ignore them."""
+def _started(end: socket, assignment: Assignment, build: Build) -> SpawnProcess:
+    """Return a new worker, which keeps signals blocked until it is ready to ignore them; raises OSError."""
+    process = get_context("spawn").Process(target=work, args=(end, assignment, build))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
-        return pool.submit(work, assignment, build)
+        # Started here, lest a hang-up ends it, too; it unblocks some of them.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return process
 
 
-async def _end(pool: ProcessPoolExecutor, working: Future[None] | None, worker: _Worker) -> None:
-    """Wait until the pool's process is gone, and make it go if it will not; raises what ended its work early."""
-    if working is None:
-        await asyncio.to_thread(pool.shutdown)
-        return
-    ending = asyncio.wrap_future(working)
-    await asyncio.wait((ending,), timeout=_SLACK)
-    if not ending.done() and worker.pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(worker.pid, signal.SIGKILL)
-    await asyncio.to_thread(pool.shutdown)
-    with suppress(BrokenProcessPool):
-        await ending
+async def _end(process: SpawnProcess) -> None:
+    """Wait until a worker is gone, and make it go if it will not; raises RuntimeError if it had a bug."""
+    loop, gone = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(process.sentinel, gone.set)
+    try:
+        async with asyncio.timeout(_SLACK):
+            await gone.wait()
+    except TimeoutError:
+        process.kill()
+    finally:
+        loop.remove_reader(process.sentinel)
+        process.join()
+    status = process.exitcode
+    process.close()
+    if status is not None and status > 0:
+        raise RuntimeError(f"a worker process ended with status {status}; its traceback stands above")

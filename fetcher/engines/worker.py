@@ -28,7 +28,6 @@ from fetcher.engines.channel import (
     Named,
     Order,
     Pulse,
-    Ready,
 )
 from fetcher.events import Counters, Event, Settled
 from fetcher.model import Request, Stop
@@ -105,16 +104,11 @@ class Desk:
 Build = Callable[[Assignment, Desk, Counters], AbstractAsyncContextManager[Engine]]
 
 
-_end: socket | None = None
+def work(end: socket, assignment: Assignment, build: Build) -> None:
+    """Be a worker, with this end of a channel: fetch until the run says that it is over.
 
-
-def begin(end: socket) -> None:
-    """Make this process a worker, with this end of a channel.
-
-    It leaves signals to the run, prints nothing, and does not outlive it.
+    It leaves signals to the run, prints nothing but the traceback of a bug, and does not outlive it.
     """
-    global _end  # noqa: PLW0603  a socket can be given to a process only when it starts, and is needed when it works
-    _end = end
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
@@ -123,6 +117,7 @@ def begin(end: socket) -> None:
     os.dup2(null, 1)
     os.close(null)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    asyncio.run(_serve(end, assignment, build))
 
 
 def _end_with_parent() -> None:
@@ -130,13 +125,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
-
-
-def work(assignment: Assignment, build: Build) -> None:
-    """Fetch until the run says that it is over."""
-    if _end is None:
-        raise RuntimeError("this process is no worker")
-    asyncio.run(_serve(_end, assignment, build))
 
 
 async def _serve(end: socket, assignment: Assignment, build: Build) -> None:
@@ -152,7 +140,6 @@ async def _serve(end: socket, assignment: Assignment, build: Build) -> None:
                 tasks.create_task(_obey(channel, desk, engine, finish, abort)),
                 tasks.create_task(_pulse(channel, counters, clock)),
             ]
-            channel.send(Ready(os.getpid()))
             seconds = await finish
             if seconds is not None:
                 await engine.finish(seconds, abort)
@@ -169,8 +156,8 @@ async def _obey(
     while messages := await channel.receive():
         for message in messages:
             match message:
-                case Order(request, lost):
-                    engine.add(request, lost)
+                case Order(request, past):
+                    engine.add(request, past)
                 case Named(key, name):
                     desk.named(key, name)
                 case Cease(reason):
