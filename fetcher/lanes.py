@@ -7,25 +7,26 @@ from fetcher.options import Limits
 
 
 def worker_count(limits: Limits, wanted: int) -> int:
-    """Return how many workers there can be: each needs a slot of its own."""
-    return min(wanted, limits.concurrency)
+    """Return how many workers there can be: each needs a slot, and those that a host may have if it cannot be divided."""
+    needed = limits.per_host if limits.per_host is not None and limits.per_host < wanted else 1
+    return max(1, min(wanted, limits.concurrency // needed))
 
 
 def keeps_hosts_whole(limits: Limits, workers: int) -> bool:
     """Tell whether all of a host's URLs go to one worker, whose limits for the host are then the run's.
 
-    A host is divided, and its limits with it, where no worker could reach them alone.
+    A host is divided, and its limits with it, where no worker could reach them alone and there is something for each.
     """
     if limits.host_rate is not None:
         return True
-    return limits.per_host is not None and limits.per_host <= limits.concurrency // workers
+    return limits.per_host is not None and limits.per_host <= max(workers - 1, limits.concurrency // workers)
 
 
 def share(limits: Limits, workers: int, worker: int) -> Limits:
     """Return the limits of one worker, from 0; those of all together are never more than the run's."""
     per_host = limits.per_host
     if per_host is not None and not keeps_hosts_whole(limits, workers):
-        per_host = max(1, per_host // workers)
+        per_host = per_host // workers + (worker < per_host % workers)
     return replace(
         limits,
         concurrency=limits.concurrency // workers + (worker < limits.concurrency % workers),

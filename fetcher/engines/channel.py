@@ -82,10 +82,9 @@ class GivenUp(NamedTuple):
 
 
 class Moving(NamedTuple):
-    """A transfer under way; see :class:`fetcher.events.Transfer`."""
+    """How far a transfer is; see :class:`fetcher.events.Transfer`."""
 
     key: str
-    started: float
     received: int
     total: int | None
     last_byte: float

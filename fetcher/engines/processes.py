@@ -59,19 +59,19 @@ _DIED: Final = Error.of(ErrorKind.INTERNAL, "its worker process died")
 
 @dataclass(slots=True)
 class _Order:
-    """A request that a worker has: what came of its attempts so far, and whether another one is under way."""
+    """A request that a worker has: what came of its attempts so far, and the one under way."""
 
     request: Request
     past: Past
     last: Error = _DIED
-    begun: bool = False
+    transfer: Transfer | None = None
     deaths: int = 0
 
     def failed(self, error: Error, not_before: float | None = None) -> None:
         """Note how the attempt under way has ended."""
         self.past = Past((*self.past.retried, error.kind), not_before)
         self.last = error
-        self.begun = False
+        self.transfer = None
 
 
 @dataclass(slots=True)
@@ -172,7 +172,7 @@ class Processes:
         except OSError as error:
             customer.give_up(Stop.DISK, f"cannot start a worker process: {words_of(error, str(error))}")
         finally:
-            self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
+            self._silence(worker)
             worker.ended.set()
 
     async def _employ(self, worker: _Worker, customer: Customer) -> None:
@@ -201,13 +201,14 @@ class Processes:
         """Do what a message from a worker asks for; one about a request that was dropped comes too late."""
         match message:
             case Begun(key) if key in worker.orders:
-                worker.fruitful = worker.orders[key].begun = True
+                worker.fruitful = True
+                self._begin(worker.orders[key])
             case Claim(key, content_type, digest, obstacle) if key in worker.orders:
                 request = worker.orders[key].request
                 worker.tell(Named(key, await self._naming.reserve(request, content_type, digest, obstacle)))
             case Done(key, line, ended_bytes) if key in worker.orders:
-                self._count(worker, ended_bytes)
                 self._forget(worker, key)
+                self._count(worker, ended_bytes)
                 await customer.settle(Settled(from_line(line), line, key))
             case Pulse():
                 worker.fruitful = True
@@ -221,18 +222,30 @@ class Processes:
             case Ended():
                 worker.ended.set()
 
+    def _begin(self, order: _Order) -> None:
+        now = self._clock.monotonic()
+        order.transfer = Transfer(order.request, now, last_byte=now)
+        self._counters.active[order.request.index] = order.transfer
+
     def _retried(self, worker: _Worker, event: Retrying) -> None:
         """Note a retry, so that it is one for the next worker too if this one dies."""
         self._counters.retry(event.request.host, event.error.kind)
         order = worker.orders.get(event.request.key)
         if order is not None:
+            self._ended(worker, order)
             order.failed(event.error, self._clock.monotonic() + event.delay)
 
     def _forget(self, worker: _Worker, key: str) -> None:
         """Let go of a request that is settled."""
-        request = worker.orders.pop(key).request
-        self._crew.lanes.finished(request.host, worker.number)
-        self._counters.active.pop(request.index, None)
+        order = worker.orders.pop(key)
+        self._crew.lanes.finished(order.request.host, worker.number)
+        self._ended(worker, order)
+
+    def _ended(self, worker: _Worker, order: _Order) -> None:
+        """Count what is known of the attempt under way; its worker, if it lives, says how much it really was."""
+        transfer = self._counters.active.pop(order.request.index, None)
+        if transfer is not None:
+            self._count(worker, worker.bytes + transfer.received)
 
     def _count(self, worker: _Worker, ended_bytes: int) -> None:
         self._counters.ended_bytes += ended_bytes - worker.bytes
@@ -240,29 +253,27 @@ class Processes:
 
     def _show(self, worker: _Worker, pulse: Pulse) -> None:
         """Let the run's counters show what the worker is at."""
-        counters = self._counters
-        for moving in worker.pulse.active:
-            order = worker.orders.get(moving.key)
-            if order is not None:
-                counters.active.pop(order.request.index, None)
         worker.pulse = pulse
         self._count(worker, pulse.ended_bytes)
         for moving in pulse.active:
             order = worker.orders.get(moving.key)
-            if order is not None:
-                counters.active[order.request.index] = Transfer(
-                    order.request, moving.started, moving.received, moving.total, moving.last_byte
-                )
+            if order is not None and (transfer := order.transfer) is not None:
+                transfer.received, transfer.total, transfer.last_byte = moving.received, moving.total, moving.last_byte
+        counters = self._counters
         counters.waiting = sum(each.pulse.waiting for each in self._workers)
         counters.retrying = sum(each.pulse.retrying for each in self._workers)
 
+    def _silence(self, worker: _Worker) -> None:
+        """Let the run's counters show that nothing waits at this worker any more."""
+        self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
+
     async def _mourn(self, worker: _Worker, customer: Customer) -> None:
         """See to it that what a dead worker was at is tried again, but not for ever."""
-        self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
-        worker.bytes = 0
+        self._silence(worker)
         for key, order in tuple(worker.orders.items()):
-            if not order.begun:
+            if order.transfer is None:
                 continue
+            self._ended(worker, order)
             order.failed(_DIED)
             order.deaths += 1
             if order.deaths < _DEATHS:
@@ -271,13 +282,14 @@ class Processes:
                 continue
             self._forget(worker, key)
             await customer.settle(self._failed(order))
+        worker.bytes = 0
 
     async def _drop(self, worker: _Worker) -> None:
         """Settle what a worker that is gone had begun."""
-        self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
         orders, worker.orders = worker.orders, {}
         for order in orders.values():
-            if order.begun:
+            if order.transfer is not None:
+                self._ended(worker, order)
                 order.failed(Error.of(ErrorKind.CANCELLED, f"{self._stopped or 'stopped'}; its worker told no more"))
             if order.past.retried and self._customer is not None:
                 await self._customer.settle(self._failed(order))

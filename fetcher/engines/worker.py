@@ -178,5 +178,5 @@ async def _pulse(channel: Channel, counters: Counters, clock: Clock) -> None:
 
 def _beat(counters: Counters) -> Pulse:
     oldest = list(counters.active.values())[:_TOLD]
-    active = (Moving(each.request.key, each.started, each.received, each.total, each.last_byte) for each in oldest)
+    active = (Moving(each.request.key, each.received, each.total, each.last_byte) for each in oldest)
     return Pulse(counters.waiting, counters.retrying, counters.ended_bytes, tuple(active))

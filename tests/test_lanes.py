@@ -1,0 +1,121 @@
+"""That the workers' shares add up to the run's limits, and who gets which request."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fetcher.lanes import Lanes, keeps_hosts_whole, share, worker_count
+from fetcher.options import Limits
+
+_rates = st.none() | st.floats(0.001, 1e6)
+_limits = st.builds(
+    Limits,
+    concurrency=st.integers(1, 200),
+    per_host=st.none() | st.integers(1, 250),
+    rate=_rates,
+    host_rate=_rates,
+)
+_hosts = st.lists(st.sampled_from("abcdefg"), max_size=60)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "concurrency", "per_host", "count"),
+    [(2, 50, None, 2), (4, 1, None, 1), (4, 3, None, 3), (4, 4, 3, 1), (4, 7, 3, 2), (4, 50, 4, 4), (8, 50, 1, 8)],
+)
+def test_worker_count(wanted: int, concurrency: int, per_host: int | None, count: int) -> None:
+    """There are as many as wanted, but none without a slot, nor one that cannot do for a host what the run may."""
+    assert worker_count(Limits(concurrency=concurrency, per_host=per_host), wanted) == count
+
+
+@pytest.mark.parametrize(
+    ("limits", "workers", "whole"),
+    [
+        (Limits(), 2, False),
+        (Limits(per_host=25), 2, True),
+        (Limits(per_host=26), 2, False),
+        (Limits(per_host=1, concurrency=2), 2, True),
+        (Limits(per_host=2, concurrency=2), 2, False),
+        (Limits(per_host=40, host_rate=1.0), 2, True),
+        (Limits(rate=1.0), 2, False),
+    ],
+)
+def test_whole_hosts(limits: Limits, workers: int, *, whole: bool) -> None:
+    """A host is one worker's where that worker can reach its limits, and always where its rate is limited."""
+    assert keeps_hosts_whole(limits, workers) is whole
+
+
+@given(_limits, st.integers(1, 256))
+def test_shares_add_up(limits: Limits, wanted: int) -> None:
+    """Whatever the limits: all workers together have the run's, for a host never more, and each can do something."""
+    workers = worker_count(limits, wanted)
+    shares = [share(limits, workers, worker) for worker in range(workers)]
+    assert sum(each.concurrency for each in shares) == limits.concurrency
+    assert max(each.concurrency for each in shares) - min(each.concurrency for each in shares) <= 1
+    if limits.rate is not None:
+        assert sum(each.rate or 0.0 for each in shares) == pytest.approx(limits.rate)
+    if limits.per_host is not None:
+        of_host = [each.per_host or 0 for each in shares]
+        assert min(of_host) >= 1
+        assert (max if keeps_hosts_whole(limits, workers) else sum)(of_host) == limits.per_host
+    for each in shares:
+        assert (each.max_size, each.max_redirects, each.host_rate) == (
+            limits.max_size,
+            limits.max_redirects,
+            limits.host_rate,
+        )
+    if limits.host_rate is not None:
+        assert keeps_hosts_whole(limits, workers)
+
+
+@given(st.integers(1, 9), _hosts, st.data(), st.booleans())
+def test_whole_hosts_stay_together(workers: int, hosts: list[str], data: st.DataObject, sticky: bool) -> None:
+    """At any moment all requests of a host are at one worker; with ``sticky``, at the same one for ever."""
+    lanes = Lanes(workers, whole_hosts=True, sticky=sticky)
+    dealt: list[tuple[str, int]] = []
+    ever: dict[str, int] = {}
+    for host in hosts:
+        worker = lanes.assign(host)
+        assert 0 <= worker < workers
+        assert {other for name, other in dealt if name == host} <= {worker}
+        if sticky:
+            assert ever.setdefault(host, worker) == worker
+        dealt.append((host, worker))
+        while data.draw(st.booleans()) and dealt:
+            lanes.finished(*dealt.pop(data.draw(st.integers(0, len(dealt) - 1))))
+
+
+@given(st.integers(1, 9), _hosts)
+def test_balance(workers: int, hosts: list[str]) -> None:
+    """With hosts divided, no worker has two requests more than another, whatever finishes where it was dealt."""
+    lanes = Lanes(workers, whole_hosts=False)
+    load = Counter(dict.fromkeys(range(workers), 0))
+    for position, host in enumerate(hosts):
+        load[lanes.assign(host)] += 1
+        assert max(load.values()) - min(load.values()) <= 1
+        if position % 3 == 2:
+            busiest = load.most_common(1)[0][0]
+            lanes.finished(host, busiest)
+            load[busiest] -= 1
+
+
+def test_new_hosts_go_to_the_idlest() -> None:
+    """A host that is not known yet goes to the worker with the least to do."""
+    lanes = Lanes(2, whole_hosts=True)
+    assert [lanes.assign(host) for host in "aaabb"] == [0, 0, 0, 1, 1]
+    assert lanes.assign("c") == 1
+    for _ in range(3):
+        lanes.finished("a", 0)
+    assert lanes.assign("d") == 0
+
+
+@pytest.mark.parametrize(("sticky", "again"), [(False, 1), (True, 0)])
+def test_forgetting(again: int, *, sticky: bool) -> None:
+    """A host without requests under way is forgotten, and may go elsewhere, unless its worker knows its rate."""
+    lanes = Lanes(2, whole_hosts=True, sticky=sticky)
+    assert (lanes.assign("a"), lanes.assign("b")) == (0, 1)
+    lanes.finished("a", 0)
+    lanes.finished("b", 1)
+    assert lanes.assign("c") == 0
+    assert lanes.assign("a") == again
