@@ -173,6 +173,8 @@ class Processes:
             customer.give_up(Stop.DISK, f"cannot start a worker process: {words_of(error, str(error))}")
         finally:
             self._silence(worker)
+            for order in worker.orders.values():
+                self._ended(worker, order)
             worker.ended.set()
 
     async def _employ(self, worker: _Worker, customer: Customer) -> None:
