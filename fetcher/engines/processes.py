@@ -32,7 +32,7 @@ from fetcher.errors import Error, ErrorKind, words_of
 from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
 from fetcher.history import History
 from fetcher.lanes import Lanes
-from fetcher.model import Attempt, Request, Stop, from_line, to_line
+from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.sinks.base import NameGiver
 
 #: A request over which so many workers have died is not given to another one.
@@ -207,11 +207,11 @@ class Processes:
                 self._begin(worker.orders[key])
             case Claim(key, content_type, digest, obstacle) if key in worker.orders:
                 request = worker.orders[key].request
-                worker.tell(Named(key, await self._naming.reserve(request, content_type, digest, obstacle)))
-            case Done(key, line, ended_bytes) if key in worker.orders:
+                worker.tell(Named(key, *await self._naming.reserve(request, content_type, digest, obstacle)))
+            case Done(record, line, key, ended_bytes) if key in worker.orders:
                 self._forget(worker, key)
                 self._count(worker, ended_bytes)
-                await customer.settle(Settled(from_line(line), line, key))
+                await customer.settle(Settled(record, line, key))
             case Pulse():
                 worker.fruitful = True
                 self._show(worker, message)

@@ -70,7 +70,7 @@ class Desk:
     async def settle(self, settled: Settled) -> None:
         """Send a record; waits while the run takes no more."""
         if settled.key is not None:
-            self._channel.send(Done(settled.key, settled.line, self._counters.ended_bytes))
+            self._channel.send(Done(settled.record, settled.line, settled.key, self._counters.ended_bytes))
             await self._channel.drain()
 
     def give_up(self, reason: Stop, message: str) -> None:
@@ -158,8 +158,8 @@ async def _obey(
             match message:
                 case Order(request, past):
                     engine.add(request, past)
-                case Named(key, name):
-                    desk.named(key, name)
+                case Named(key, path, ours):
+                    desk.named(key, Name(path, ours))
                 case Cease(reason):
                     engine.stop(reason)
                 case Finish(seconds):
