@@ -489,3 +489,34 @@ def test_as_a_library(server: Scope, tmp_path: Path) -> None:
         assert not workers(process.pid)
     assert (ran.code, ran.stderr) == (0, "")
     assert json.loads(ran.stdout) == [["fetched"] * 10, []]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "most"), [(signal.SIGKILL, 3.0), (signal.SIGSTOP, 6.0)])
+def test_a_worker_lost_at_the_end(number: int, most: float, session: Command, server: Scope, tmp_path: Path) -> None:
+    """A worker that dies or hangs while the run is ending keeps nobody; what it was at has its record."""
+    urls = [server.url(f"{position}", size=1_000_000, drip="100,1") for position in range(4)]
+    with session.start("get", *urls, "--workers", "2", "-c", "4") as process:
+        assert process.stderr is not None
+        until(lambda: server.active_now() == 4)
+        process.send_signal(signal.SIGINT)
+        process.stderr.readline()
+        os.kill(workers(process.pid)[0], number)
+        process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        ran = finished(process)
+    assert time.monotonic() - asked < most
+    assert ran.code == 130
+    messages = Counter(record["error"]["message"].split(" after ")[0] for record in ran.records)
+    assert messages == {"stopped by Ctrl-C": 2, "stopped by Ctrl-C; its worker told no more": 2}
+    assert "0 ok, 4 failed, 0 not started" in ran.stderr
+    until(lambda: not processes(process.pid))
+
+
+def test_without_standard_streams(session: Command, server: Scope, tmp_path: Path) -> None:
+    """Closed standard streams, whose numbers other files could get, do no harm."""
+    urls = listed(server, 10, tmp_path)
+    script = '"$0" -W error -m fetcher get urls.txt --workers 2 --failed failed.txt <&- >&- 2>&-'
+    ran = subprocess.run(["/bin/sh", "-c", script, sys.executable], cwd=tmp_path, check=False, timeout=30)
+    assert ran.returncode == 0
+    assert len(files(tmp_path / "fetched")) == len(urls)

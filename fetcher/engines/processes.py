@@ -1,8 +1,10 @@
 """L3: requests fetched by several processes, each with its own loop, session and share of the limits."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.context import SpawnProcess
@@ -308,6 +310,9 @@ class Processes:
 def _started(end: socket, assignment: Assignment, build: Build) -> SpawnProcess:
     """Return a new worker, which keeps signals blocked until it is ready to ignore them; raises OSError."""
     process = get_context("spawn").Process(target=work, args=(end, assignment, build))
+    for stream in (0, 1, 2):  # those opened in place of closed ones would be closed again, and their numbers given away
+        with suppress(OSError):
+            os.set_inheritable(stream, True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         # Started here, lest a hang-up ends it, too; it unblocks some of them.
