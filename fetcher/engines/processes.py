@@ -164,9 +164,11 @@ class Processes:
         barren = 0
         try:
             while barren < _BARREN:
+                if self._stopped is not None:
+                    return
                 worker.fruitful = False
                 await self._employ(worker, customer)
-                if worker.ended.is_set() or self._finishing is not None:
+                if worker.ended.is_set() or self._stopped is not None:
                     return
                 barren = 0 if worker.fruitful else barren + 1
                 await self._mourn(worker, customer)
@@ -329,12 +331,13 @@ async def _end(process: SpawnProcess) -> None:
     loop, gone = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(process.sentinel, gone.set)
     try:
-        async with asyncio.timeout(_SLACK):
-            await gone.wait()
-    except TimeoutError:
-        process.kill()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SLACK):
+                await gone.wait()
     finally:
         loop.remove_reader(process.sentinel)
+        if not gone.is_set():
+            process.kill()
         process.join()
     status = process.exitcode
     process.close()

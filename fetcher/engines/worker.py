@@ -29,6 +29,7 @@ from fetcher.engines.channel import (
     Order,
     Pulse,
 )
+from fetcher.errors import words_of
 from fetcher.events import Counters, Event, Settled
 from fetcher.model import Request, Stop
 from fetcher.options import Options
@@ -134,17 +135,20 @@ async def _serve(end: socket, assignment: Assignment, build: Build) -> None:
     abort = asyncio.Event()
     async with Channel(end) as channel:
         desk = Desk(channel, counters, needs_body=assignment.needs_body)
-        async with build(assignment, desk, counters) as engine, asyncio.TaskGroup() as tasks:
-            helpers = [
-                tasks.create_task(engine.run(desk)),
-                tasks.create_task(_obey(channel, desk, engine, finish, abort)),
-                tasks.create_task(_pulse(channel, counters, clock)),
-            ]
-            seconds = await finish
-            if seconds is not None:
-                await engine.finish(seconds, abort)
-            for helper in helpers:
-                helper.cancel()
+        try:
+            async with build(assignment, desk, counters) as engine, asyncio.TaskGroup() as tasks:
+                helpers = [
+                    tasks.create_task(engine.run(desk)),
+                    tasks.create_task(_obey(channel, desk, engine, finish, abort)),
+                    tasks.create_task(_pulse(channel, counters, clock)),
+                ]
+                seconds = await finish
+                if seconds is not None:
+                    await engine.finish(seconds, abort)
+                for helper in helpers:
+                    helper.cancel()
+        except OSError as error:
+            desk.give_up(Stop.DISK, f"a worker process failed: {words_of(error, str(error))}")
         channel.send(_beat(counters))
         channel.send(Ended())
 
