@@ -269,24 +269,33 @@ def test_a_body_goes_on(session: Command, server: Scope, tmp_path: Path) -> None
         assert (tmp_path / "fetched" / records[url]["path"]).read_bytes() == server.body_of(f"big{number}", size)
 
 
-@pytest.mark.parametrize("send", [os.kill, os.killpg])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "status", "send"),
+    [
+        (signal.SIGINT, 130, os.kill),
+        (signal.SIGINT, 130, os.killpg),
+        (signal.SIGTERM, 143, os.kill),
+        (signal.SIGHUP, 129, os.killpg),
+        pytest.param(signal.SIGTERM, 143, os.killpg, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, os.kill, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal(
     number: int, status: int, send: Callable[[int, int], None], session: Command, server: Scope, tmp_path: Path
 ) -> None:
     """A signal, to the run or to all its processes, finishes what has begun, starts nothing more, and says so."""
-    urls = listed(server, 40, tmp_path, delay=0.3)
+    urls = listed(server, 20, tmp_path, delay=0.9)
     with session.start("get", "urls.txt", "--workers", "2", "-c", "4", "--summary", "sum.json") as process:
         until(lambda: server.active_now() == 4)
         send(process.pid, number)
         ran = finished(process)
     assert ran.code == status
     records = ran.records
-    assert len(records) == len(server.requests()) < 40
+    assert len(records) == len(server.requests()) < 20
     assert {record["outcome"] for record in records} == {"fetched"}
     told, _, headline, counts, *_ = ran.stderr.splitlines()
     assert re.fullmatch(r"stopping: finishing \d transfers? \(up to 5 s\), Ctrl-C again to drop them", told)
-    assert headline.startswith(f"{len(records)} of 40 URLs in ")
+    assert headline.startswith(f"{len(records)} of 20 URLs in ")
     assert counts == f"{len(records)} ok, 0 failed, {len(urls) - len(records)} not started"
     assert json.loads((tmp_path / "sum.json").read_text())["exit_status"] == status
     until(lambda: not processes(process.pid))
@@ -446,7 +455,7 @@ engine._started = lambda *_: os.abort()
 
 def test_progress(session: Command, server: Scope, tmp_path: Path) -> None:
     """Lines of progress and the summary show sane numbers."""
-    urls = listed(server, 30, tmp_path, delay=0.2)
+    urls = listed(server, 30, tmp_path, delay=0.1)
     words = ["get", "urls.txt", "--workers", "2", "-c", "4", "--progress", "lines", "--summary", "sum.json"]
     with session.start(*words) as process:
         until(lambda: len(server.requests()) > 12)
