@@ -258,6 +258,8 @@ class Server:
     async def _shut(self) -> None:
         for listener in self._listeners:
             listener.close()
+        for _ in range(3):  # who has just come is let in, and gets a task, in the loop's next turns
+            await asyncio.sleep(0)
         for writer in self._serving.values():
             writer.transport.abort()
         if self._serving:
