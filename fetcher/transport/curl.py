@@ -41,8 +41,10 @@ class CurlResponse:
         if not transfer.headed:
             raise transfer.error()
         self.http_version, self.status, self.reason = _status_line(transfer.lines[0])
-        if not self.http_version.startswith("1.") and transfer.curl.getinfo(pycurl.INFO_HTTP_VERSION) < _HTTP2:
-            raise no_sense(transfer.told(), "bad status line")
+        if not self.http_version.startswith("1."):
+            if transfer.curl.getinfo(pycurl.INFO_HTTP_VERSION) < _HTTP2:
+                raise no_sense(transfer.told(), "bad status line")
+            transfer.note_framed()
         self.headers: Headers = tuple(
             [_common_field(line) if len(line) < _COMMON_LINE else _field(line) for line in transfer.lines[1:-1]]
         )

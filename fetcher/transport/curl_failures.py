@@ -27,6 +27,8 @@ _NOTHING: Final = 52
 _SEND: Final = 55
 _RECEIVE: Final = 56
 _VERIFY: Final = frozenset({60, 77, 83, 90, 91})
+#: What a connection ends in that had ended before it was used again.
+DIED: Final = frozenset({_NOTHING, _SEND, _RECEIVE})
 _CODING: Final = 61
 _STREAM: Final = 92
 _PROXY: Final = 97

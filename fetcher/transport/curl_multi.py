@@ -1,8 +1,10 @@
 """L2: libcurl's multi interface on the event loop: every connection behind one descriptor."""
 
 import asyncio
+import os
 import select
 import selectors
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -57,7 +59,8 @@ class Multi(Generic[_T]):
     """Runs transfers, by the callbacks of libcurl's sockets and timer.
 
     libcurl's sockets are watched by a selector of their own, which the event loop watches: all that are ready are dealt
-    with in one turn, and what came of it is told once at its end. Append to ``stirred``, also from within libcurl, a
+    with in one turn, and what came of it is told once at its end. A kept connection is watched too: libcurl looks at
+    it at most once a second, and would take what a server says unasked for the answer to the next request. Append to ``stirred``, also from within libcurl, a
     transfer that shall be woken then; set ``looking_up`` when one has ended amid a look-up.
     """
 
@@ -66,15 +69,20 @@ class Multi(Generic[_T]):
         self._loop = asyncio.get_running_loop()
         self._timeout: int = pycurl.SOCKET_TIMEOUT
         self._removed: int = pycurl.POLL_REMOVE
+        self._socket: int = pycurl.ACTIVESOCKET
         self._curls: dict[Any, _T] = {}
         self.stirred: list[_T] = []
-        self._watched: set[int] = set()
+        self._resting: set[int] = set()
+        #: Sockets of connections that tell by themselves what an answer belongs to: HTTP/2.
+        self.framed: set[int] = set()
         self._closed = False
         self.looking_up = False
         self._soon = False
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._poll, self._events = _poller()
+        self._ended, other = socket.socketpair()
+        other.close()
         self._ready_as = {events: mask for mask, events in self._events.items()}
         self._loop.add_reader(self._poll.fileno(), self._ready)
         self._multi = pycurl.CurlMulti()
@@ -98,6 +106,7 @@ class Multi(Generic[_T]):
         else:
             self._multi.close()
         self._poll.close()
+        self._ended.close()
 
     def add(self, curl: Any, transfer: _T) -> None:
         """Start a transfer, in the loop's next turn."""
@@ -117,15 +126,14 @@ class Multi(Generic[_T]):
         if self._closed:
             return
         if what == self._removed:
-            if fd in self._watched:
-                self._watched.remove(fd)
-                with suppress(OSError):  # it is closed, and thereby forgotten
-                    self._poll.unregister(fd)
-        elif fd in self._watched:
-            self._poll.modify(fd, self._events[what])
+            self._resting.add(fd)  # or closed, and thereby forgotten by the selector
         elif what in self._events:
-            self._watched.add(fd)
-            self._poll.register(fd, self._events[what])
+            self._resting.discard(fd)
+            try:
+                self._poll.modify(fd, self._events[what])
+            except (FileNotFoundError, KeyError):
+                self.framed.discard(fd)
+                self._poll.register(fd, self._events[what])
 
     def _set_timer(self, milliseconds: int) -> None:
         if self._closed:
@@ -164,9 +172,33 @@ class Multi(Generic[_T]):
     def _ready(self) -> None:
         running = len(self._curls)
         action = self._multi.socket_action
-        for fd, events in self._poll.poll(0):
+        ready = self._poll.poll(0)
+        if not self._resting.isdisjoint([fd for fd, _ in ready]):
+            ready = self._look_at_resting(ready)
+        for fd, events in ready:
             running = action(fd, self._ready_as.get(events, _BOTH))[1]
         self._settle(running)
+
+    def _look_at_resting(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Put an ended connection in the place of any that speaks, or ends, while it is asked nothing; return the rest.
+
+        What libcurl has not closed before the poll it cannot close before this, so every number still means its socket.
+        One that rests because its body is not read, whose answers are numbered, or that only wakes libcurl, is watched
+        no more.
+        """
+        active = {curl.getinfo(self._socket) for curl in self._curls}
+        rest = []
+        for fd, events in ready:
+            if fd not in self._resting:
+                rest.append((fd, events))
+            elif self._ready_as.get(events) == _WRITE:  # what libcurl wanted to know last
+                self._poll.modify(fd, self._events[_READ])
+            elif fd not in active and fd not in self.framed and _is_connection(fd):
+                os.dup2(self._ended.fileno(), fd, inheritable=False)
+            else:
+                with suppress(OSError):  # a look-up's own thread may close what wakes libcurl
+                    self._poll.unregister(fd)
+        return rest
 
     def _settle(self, running: int) -> None:
         """Tell what came of one turn."""
@@ -191,3 +223,12 @@ class Multi(Generic[_T]):
             self._multi.remove_handle(curl)
             transfer.finish(code, words)
             self.stirred.append(transfer)
+
+
+def _is_connection(fd: int) -> bool:
+    try:
+        looked_at = socket.socket(fileno=fd)
+    except OSError:
+        return False
+    looked_at.detach()
+    return looked_at.family in (socket.AF_INET, socket.AF_INET6)

@@ -14,7 +14,7 @@ from fetcher.clock import Clock
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.options import Timeouts, Tls
 from fetcher.transport.base import Hop
-from fetcher.transport.curl_failures import REFUSED, Failure, translate
+from fetcher.transport.curl_failures import DIED, REFUSED, Failure, translate
 from fetcher.transport.curl_options import header_lines, new_handle
 from fetcher.transport.failures import Exchanged, unanswered
 from fetcher.transport.guard import is_public
@@ -59,6 +59,7 @@ class Transfer:
         self._shared = shared
         self._headers: Headers | None = None
         self._proxy: str | None = None
+        self._anew = False
         self.curl = curl = new_handle(shared.pycurl, shared.timeouts, shared.tls)
         self._pause: int = shared.pycurl.WRITEFUNC_PAUSE
         curl.setopt(shared.pycurl.HEADERFUNCTION, self._on_line)
@@ -104,6 +105,9 @@ class Transfer:
         if proxy != self._proxy:
             setopt(pycurl.PROXY, proxy or "")
             self._proxy = proxy
+        if self._anew:
+            setopt(pycurl.FRESH_CONNECT, 0)
+            self._anew = False
         self.began = self._shared.clock.monotonic()
         self._shared.multi.add(self.curl, self)
 
@@ -122,6 +126,9 @@ class Transfer:
 
     def finish(self, code: int, words: str) -> None:
         """Take the end that libcurl tells."""
+        if code in DIED and not (self.lines or self.headed or self._anew) and not self._connects():
+            self._begin_anew()
+            return
         self.done = True
         if self._refusal:
             self.failure = Failure(REFUSED, self._refusal)
@@ -129,6 +136,17 @@ class Transfer:
             self._note_look_up()
             pycurl, getinfo = self._shared.pycurl, self.curl.getinfo
             self.failure = Failure(code, words, getinfo(pycurl.OS_ERRNO), getinfo(pycurl.HTTP_CONNECTCODE))
+
+    def _connects(self) -> int:
+        """Return how many connections were made for it: none if all was tried on kept ones."""
+        connects: int = self.curl.getinfo(self._shared.pycurl.NUM_CONNECTS)
+        return connects
+
+    def _begin_anew(self) -> None:
+        """Ask on a new connection: libcurl has found several kept ones dead, and gives up after the fifth."""
+        self._anew = True
+        self.curl.setopt(self._shared.pycurl.FRESH_CONNECT, 1)
+        self._shared.multi.add(self.curl, self)
 
     def stop(self, code: int) -> None:
         """End it from this side, if it has not ended."""
@@ -156,6 +174,10 @@ class Transfer:
             with suppress(self._shared.pycurl.error):  # it will be told as the end
                 self.curl.pause(self._shared.pycurl.PAUSE_CONT)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def note_framed(self) -> None:
+        """Say that the connection is one of HTTP/2."""
+        self._shared.multi.framed.add(self.curl.getinfo(self._shared.pycurl.ACTIVESOCKET))
 
     def silent_since(self, now: float) -> float | None:
         """Return since when the server has been silent, as far as is known ``now``; None while it may be so.
