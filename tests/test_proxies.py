@@ -81,11 +81,22 @@ def test_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str
 
 
 @pytest.mark.parametrize("name", ["given", "all_proxy"])
-@pytest.mark.parametrize("scheme", ["socks5", "socks5h", "ftp"])
-def test_other_schemes(monkeypatch: pytest.MonkeyPatch, scheme: str, name: str) -> None:
-    """A proxy that does not speak HTTP is an error, not a detour; its password is not shown."""
+@pytest.mark.parametrize(
+    ("scheme", "why"),
+    [("socks5", "needs --transport curl"), ("Socks4a", "needs --transport curl"), ("ftp", "is neither http:// nor ")],
+)
+def test_other_schemes(monkeypatch: pytest.MonkeyPatch, scheme: str, why: str, name: str) -> None:
+    """A proxy that the transport cannot speak to is an error, not a detour; its password is not shown."""
     proxy = f"{scheme}://me:secret@p:1"
     monkeypatch.setenv("all_proxy", proxy)
-    with pytest.raises(FetchError, match=rf"^proxy {scheme}://\*\*\*@p:1 is neither") as caught:
+    with pytest.raises(FetchError, match=rf"^proxy {scheme}://\*\*\*@p:1 {why}") as caught:
         Proxies(proxy if name == "given" else None).find(HTTP)
     assert caught.value.kind == ErrorKind.PROXY
+
+
+def test_schemes() -> None:
+    """A transport says what it can speak."""
+    proxies = Proxies("SOCKS5h://p:1")
+    assert proxies.find(HTTP, frozenset({"http", "socks5h"})) == "SOCKS5h://p:1"
+    with pytest.raises(FetchError, match="needs --transport curl"):
+        proxies.find(HTTP)

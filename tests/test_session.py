@@ -119,7 +119,7 @@ async def test_proxy_of_another_kind() -> None:
         with pytest.raises(FetchError) as caught:
             await get(transport, "http://127.0.0.1:1/")
     assert caught.value.kind == ErrorKind.PROXY
-    assert caught.value.message == "proxy socks5://***@127.0.0.1:1 is neither http:// nor https://"
+    assert caught.value.message == "proxy socks5://***@127.0.0.1:1 needs --transport curl"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def translate(failure: Failure, at: Exchanged) -> FetchError:  # noqa: C901, PLR
         return no_sense(at, failure.words)
     if code == _URL:
         return FetchError(ErrorKind.INVALID_URL, f"{at.host} is no host: {_reason(failure.words)}")
-    if code in (_NO_PROXY_ADDRESS, _NO_ADDRESS) and at.proxy is not None:
+    if code == _NO_PROXY_ADDRESS:
         return FetchError(ErrorKind.PROXY, f"proxy {proxy_text(at)} has no address")
     if code == _NO_ADDRESS:
         return FetchError(ErrorKind.DNS, f"no address for {at.host}")

@@ -1,10 +1,16 @@
 """L2: which proxy a URL goes through."""
 
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.urls import redact
+
+#: What every transport speaks to a proxy.
+HTTP: Final = frozenset({"http", "https"})
+#: What only libcurl speaks; with an ``h`` or an ``a`` at its end the proxy looks names up.
+SOCKS: Final = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
 
 
 class Proxies:
@@ -19,11 +25,11 @@ class Proxies:
         """Whether any URL goes through a proxy."""
         return bool(self._given or self._environment.keys() - {"no"})
 
-    def find(self, url: str) -> str | None:
-        """Return the proxy's URL for a request to ``url``, None to go directly.
+    def find(self, url: str, schemes: frozenset[str] = HTTP) -> str | None:
+        """Return the proxy's URL for a request to ``url``, None to go directly; its scheme is one of ``schemes``.
 
-        A proxy without a scheme is an HTTP proxy. Raises FetchError of kind ``proxy`` for any other scheme than
-        http and https: going around it could tell what it is there to hide.
+        A proxy without a scheme is an HTTP proxy. Raises FetchError of kind ``proxy`` for any other scheme: going
+        around it could tell what it is there to hide.
         """
         proxy = self._given if self._given is not None else self._by_environment(url)
         if not proxy:
@@ -31,9 +37,10 @@ class Proxies:
         scheme, found, _ = proxy.partition("://")
         if not found:
             return f"http://{proxy}"
-        if scheme.lower() not in ("http", "https"):
-            raise FetchError(ErrorKind.PROXY, f"proxy {redact(proxy)} is neither http:// nor https://")
-        return proxy
+        if scheme.lower() in schemes:
+            return proxy
+        speaks = "needs --transport curl" if scheme.lower() in SOCKS else "is neither http:// nor https:// nor socks"
+        raise FetchError(ErrorKind.PROXY, f"proxy {redact(proxy)} {speaks}")
 
     def _by_environment(self, url: str) -> str | None:
         if not self._environment:
