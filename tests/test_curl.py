@@ -226,7 +226,7 @@ async def test_socks_that_fails(closed_port: int, scheme: str) -> None:
 async def test_no_address_behind_socks() -> None:
     """A name that is looked up here and has no address is the server's failure, not the proxy's."""
     async with serving_socks5() as proxy, over(f"socks5://{proxy.base}") as client:
-        assert await failure(client, "http://none.invalid/") == ("dns", "no address for none.invalid")
+        assert await failure(client, "http://nowhere.invalid/") == ("dns", "no address for nowhere.invalid")
 
 
 async def test_timings(tls: Tls, ca_file: Path) -> None:
