@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MAX_FIELDS: Final = 4_000
 _MAX_INTERIM: Final = 100
 #: A body that is not read stops arriving when so many bytes wait.
-_MAX_WAITING: Final = 512 * 1024
+_MAX_WAITING: Final = 256 * 1024
 
 _NUMBERS: Final = re.compile(r"[0-9.]+")
 
