@@ -8,20 +8,26 @@ from dataclasses import dataclass, field
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from h2.events import Event, RequestReceived, WindowUpdated
 from h2.exceptions import StreamClosedError
+from hyperframe.frame import GoAwayFrame
 
 
 @dataclass(slots=True)
 class Http2Server:
     """What it was asked, by connection; it answers when ``wanted`` requests are waiting.
 
-    The body is the path. ``/cut`` announces ten bytes and resets its stream after four; ``/silent`` never ends.
+    The body is the path. ``/cut`` announces ten bytes and resets its stream after four; ``/silent`` never ends;
+    ``/reset`` has no answer at all, and ``/refused`` none the first time. With ``last``, the first connection that
+    gets so far is told to go (GOAWAY) with that stream as the last that is answered.
     """
 
     base: str = ""
     wanted: int = 1
+    last: int | None = None
     connections: int = 0
+    refused: int = 0
     seen: list[dict[bytes, bytes]] = field(default_factory=list)
     waiting: list[tuple["_Connection", int, bytes]] = field(default_factory=list)
 
@@ -41,6 +47,7 @@ class _Connection:
     def __init__(self, server: Http2Server, writer: asyncio.StreamWriter) -> None:
         self._server = server
         self._writer = writer
+        self._last: int | None = None
         self._h2 = H2Connection(H2Configuration(client_side=False))
         self._h2.initiate_connection()
         self._send()
@@ -65,6 +72,17 @@ class _Connection:
             server.waiting.clear()
 
     def answer(self, stream: int, path: bytes) -> None:
+        server = self._server
+        if server.last is not None and stream > server.last:
+            self._last, server.last = server.last, None
+            self._writer.write(GoAwayFrame(last_stream_id=self._last).serialize())
+        if self._last is not None and stream > self._last:
+            return
+        if path == b"/reset" or (path == b"/refused" and not server.refused):
+            server.refused += path == b"/refused"
+            self._h2.reset_stream(stream, ErrorCodes.REFUSED_STREAM if server.refused else ErrorCodes.INTERNAL_ERROR)
+            self._send()
+            return
         whole = path not in (b"/cut", b"/silent")
         body = path if whole else b"abcd"
         length = len(body) if whole else 10

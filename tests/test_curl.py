@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from fetcher.clock import SystemClock
-from fetcher.errors import ErrorKind, FetchError, UsageError
+from fetcher.errors import ErrorKind, FetchError, UsageError, is_transient
 from fetcher.options import Timeouts
 from fetcher.options import Tls as Trust
 from fetcher.transport import curl_transfer
@@ -98,6 +98,39 @@ async def test_http2_streams_end_alone(http2_tls: tuple[ssl.SSLContext, Trust]) 
             assert await failure(client, f"{server.base}/silent") == ("timeout.read", words)
             assert (await get(client, f"{server.base}/b")).body == b"/b"
         assert server.connections == 1
+
+
+async def test_http2_refused_stream(http2_tls: tuple[ssl.SSLContext, Trust]) -> None:
+    """A stream that the server refuses before it has done anything is asked for again at once (RFC 9113 section 8.7)."""
+    context, trust = http2_tls
+    async with serving_http2(context) as server, transport(trust=trust) as client:
+        assert (await get(client, f"{server.base}/refused")).body == b"/refused"
+        assert (server.refused, len(server.seen)) == (1, 2)
+
+
+async def test_http2_stream_without_an_answer(http2_tls: tuple[ssl.SSLContext, Trust]) -> None:
+    """A stream that breaks before its head is a failure worth another attempt; its connection goes on."""
+    context, trust = http2_tls
+    async with serving_http2(context) as server, transport(trust=trust) as client:
+        kind, words = await failure(client, f"{server.base}/reset")
+        assert (kind, words.endswith(" closed without answering")) == ("connect.closed", True)
+        assert is_transient(ErrorKind(kind))
+        assert (await get(client, f"{server.base}/a")).body == b"/a"
+        assert server.connections == 1
+
+
+async def test_http2_connection_that_goes(http2_tls: tuple[ssl.SSLContext, Trust]) -> None:
+    """What a server leaves unanswered when it says goodbye is asked for again elsewhere; what it answers counts."""
+    context, trust = http2_tls
+    async with serving_http2(context) as server, transport(trust=trust) as client:
+        await get(client, f"{server.base}/first")
+        server.wanted, server.last = 20, 21
+        asked = [asyncio.create_task(get(client, f"{server.base}/{n}")) for n in range(20)]
+        await until(lambda: len(server.seen) >= 21)
+        server.wanted = 1
+        got = await asyncio.gather(*asked)
+        assert [each.body for each in got] == [b"/%d" % n for n in range(20)]
+        assert len(server.seen) == 1 + 20 + 10
 
 
 async def test_claimed_version(server: Scope) -> None:
