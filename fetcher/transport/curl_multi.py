@@ -16,6 +16,8 @@ from fetcher.clock import Clock
 _READ: Final = 1
 _WRITE: Final = 2
 _BOTH: Final = 3
+#: The most sockets dealt with in one turn of the loop: each may have a quarter of a megabyte to hand over.
+_AT_ONCE: Final = 64
 
 
 class Told(Protocol):
@@ -41,8 +43,8 @@ class _Selected:
         self.modify = self._selector.modify
         self.unregister = self._selector.unregister
 
-    def poll(self, seconds: float) -> list[tuple[int, int]]:
-        return [(key.fd, events) for key, events in self._selector.select(seconds)]
+    def poll(self, seconds: float, most: int) -> list[tuple[int, int]]:
+        return [(key.fd, events) for key, events in self._selector.select(seconds)[:most]]
 
 
 def _poller() -> tuple[Any, dict[int, int]]:
@@ -172,7 +174,7 @@ class Multi(Generic[_T]):
     def _ready(self) -> None:
         running = len(self._curls)
         action = self._multi.socket_action
-        ready = self._poll.poll(0)
+        ready = self._poll.poll(0, _AT_ONCE)
         if not self._resting.isdisjoint([fd for fd, _ in ready]):
             ready = self._look_at_resting(ready)
         for fd, events in ready:
