@@ -8,12 +8,12 @@ from fetcher.clock import SystemClock
 from fetcher.errors import Error, ErrorKind, LocalError
 from fetcher.events import Counters, Event, Notice, Settled
 from fetcher.model import Record, Row, Stop
-from fetcher.options import Carrier, Options
+from fetcher.options import Options
 from fetcher.run import Run
 from fetcher.sources.base import Source
 from fetcher.wiring import Ears, maker, opened
 
-maker(Carrier.SESSION)  # imported with this module, not in its caller's loop
+maker(Options())  # imported with this module, not in its caller's loop
 
 #: How many records may wait for the caller before fetching slows down.
 _AHEAD: Final = 1_000

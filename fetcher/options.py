@@ -93,6 +93,14 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """What only libcurl can do: try HTTP/3 first, and look names up over HTTPS, by the server with the URL ``doh``."""
+
+    http3: bool = False
+    doh: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """Where bodies and state go, what they are called, and what happens to those already there."""
 
@@ -123,8 +131,13 @@ class Options:
     proxy: str | None = None
     block_private: bool = False
     transport: Carrier = Carrier.SESSION
+    wire: Wire = field(default_factory=Wire)
     workers: int = 1
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         _require(1 <= self.workers <= MAX_WORKERS, f"workers must be 1 to {MAX_WORKERS}, not {self.workers}")
+        if self.transport is not Carrier.CURL:
+            _require(not self.wire.http3, "HTTP/3 needs --transport curl")
+            _require(self.wire.doh is None, "DNS over HTTPS needs --transport curl")
+            _require(not (self.proxy or "").lower().startswith("socks"), "a SOCKS proxy needs --transport curl")

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
@@ -56,7 +57,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     """
     template = Template.parse(options.output.name)
     options = _affordable(options, ears.observe)
-    maker(options.transport)
+    maker(options)
     if options.block_private and Proxies(options.proxy).used:
         raise UsageError("--block-private cannot see where a proxy connects to; say --proxy '' to go without one")
     workers = worker_count(options.limits, options.workers)
@@ -101,17 +102,17 @@ class Maker(Protocol):
         ...
 
 
-def maker(carrier: Carrier) -> Maker:
+def maker(options: Options) -> Maker:
     """Return what makes this kind of transport; the first call takes the time to import it, so let no loop wait for it.
 
     Raises UsageError if an optional part is missing.
     """
-    if carrier is Carrier.CURL:
+    if options.transport is Carrier.CURL:
         from fetcher.transport.curl import CurlTransport  # noqa: PLC0415
         from fetcher.transport.curl_options import load  # noqa: PLC0415
 
-        load()
-        return CurlTransport
+        load(options.wire)
+        return partial(CurlTransport, wire=options.wire)
     from fetcher.transport.session import SessionTransport  # noqa: PLC0415
 
     return SessionTransport
@@ -121,7 +122,7 @@ def maker(carrier: Carrier) -> Maker:
 async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator[Fetch]:
     """Open the transport and yield what makes attempts over it."""
     reach = Reach(connections=options.limits.concurrency, block_private=options.block_private)
-    make = maker(options.transport)
+    make = maker(options)
     async with make(options.timeouts, options.tls, Proxies(options.proxy), clock, reach) as transport:
         identity = Identity(options.user_agent or USER_AGENT, options.headers)
         yield Fetch(transport, sink, identity, options.limits, clock)

@@ -10,7 +10,7 @@ import pytest
 
 from fetcher.clock import SystemClock
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.options import Carrier, Timeouts, Tls
+from fetcher.options import Carrier, Options, Timeouts, Tls
 from fetcher.transport.base import ANYWHERE, Hop, Transport
 from fetcher.transport.proxies import Proxies
 from fetcher.wiring import maker
@@ -55,7 +55,9 @@ def transport(carrier: Carrier) -> Transport:
 
 def made(carrier: Carrier, *, read: float) -> Transport:
     """Make a transport that is not open yet."""
-    return maker(carrier)(Timeouts(connect=5, read=read), Tls(), Proxies(""), SystemClock(), ANYWHERE)
+    return maker(Options(transport=carrier))(
+        Timeouts(connect=5, read=read), Tls(), Proxies(""), SystemClock(), ANYWHERE
+    )
 
 
 def peak() -> int:

@@ -132,6 +132,7 @@ NAMES = [field.name for field in fields(Flags) if field.name != "sources"]
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_has_its_variable(name: str, parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
     """FETCHER_<NAME> sets what --name sets, unless that is given too; an empty one says nothing."""
+    monkeypatch.delenv(f"FETCHER_{name.upper()}", raising=False)
     default = getattr(parse("x"), name)
     typed: object
     match getattr(Flags(), name):

@@ -86,7 +86,7 @@ def test_choice() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["socks5://secret:1", "http://", "http://secret:0", "secret:99999", "http://[secret", "my secret", "://secret"],
+    ["ftp://secret:1", "socks5://secret:0", "http://", "http://secret:0", "secret:99999", "http://[secret", "my secret", "://secret"],
 )
 def test_refused_proxies(text: str) -> None:
     """A proxy that cannot be one is refused without being shown: its URL may hold a password."""

@@ -67,8 +67,12 @@ class Flags:
     ] = str(_DEFAULTS.workers)
 
     transport: Annotated[
-        str, _option(SPEED, "session (aiohttp) or curl (libcurl, HTTP/2; an extra)", "--transport", metavar="HOW")
+        str, _option(SPEED, "session (aiohttp) or curl (an extra)", "--transport", metavar="HOW")
     ] = _DEFAULTS.transport.value
+
+    http3: Annotated[
+        bool, _option(SPEED, "with --transport curl: HTTP/3 where a host has it", "--http3", show_default=False)
+    ] = False
 
     retries: Annotated[str, _option(PATIENCE, "tries after the first, for what may pass", "--retries", metavar="N")] = (
         str(_DEFAULTS.retries.count)
@@ -112,6 +116,9 @@ class Flags:
     ] = None
     ca_file: Annotated[
         str | None, _option(REQUEST, "trust these certificates (PEM) instead of the system's", "--ca-file", metavar="F")
+    ] = None
+    doh_url: Annotated[
+        str | None, _option(REQUEST, "with --transport curl: look names up over HTTPS", "--doh-url", metavar="URL")
     ] = None
     block_private: Annotated[
         bool,

@@ -19,7 +19,7 @@ from fetcher.cli.signals import handled
 from fetcher.errors import UsageError
 from fetcher.model import Stop, Summary
 from fetcher.naming import Template
-from fetcher.options import Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls
+from fetcher.options import Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls, Wire
 from fetcher.status import ExitStatus, exit_status
 from fetcher.views.failed import FailedList
 from fetcher.views.ndjson import NdjsonWriter
@@ -66,6 +66,7 @@ def options_of(flags: Flags) -> Options:
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
         proxy=_if_given(params.proxy, "--proxy", flags.proxy),
         block_private=flags.block_private,
+        wire=Wire(http3=flags.http3, doh=_if_given(params.https, "--doh-url", flags.doh_url)),
         workers=params.whole("--workers", flags.workers),
         transport=Carrier(params.choice("--transport", flags.transport, tuple(Carrier))),
         dry_run=flags.dry_run,
@@ -84,7 +85,7 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     options = options_of(flags)
     from fetcher.wiring import maker, sources
 
-    maker(options.transport)
+    maker(options)
     found = sources(flags.sources or [])
     if environment.stdin_is_terminal and "-" in (flags.sources or ()):
         print("reading URLs from the keyboard, Ctrl-D ends", file=environment.stderr)

@@ -6,12 +6,15 @@ from typing import Final
 
 from fetcher.errors import FetchError, UsageError
 from fetcher.model import Headers
+from fetcher.text import printable
 from fetcher.urls import parse
 
 #: Digits enough for every purpose, and few enough for a float.
 _NUMBER: Final = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _SIZE: Final = re.compile(_NUMBER + r"\s*([kKmMgGtT]?)(i?)[bB]?")
 _DURATION: Final = re.compile(_NUMBER + r"\s*(ms|s|m|h|)")
+#: Proxies that only libcurl speaks to.
+_SOCKS: Final = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
 _RATE: Final = re.compile(_NUMBER + r"\s*(?:/\s*([smh]))?")
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 #: Field names are tokens (RFC 9110 section 5.6.2); values are visible text, blanks and tabs (section 5.5).
@@ -74,16 +77,29 @@ def choice(option: str, text: str, choices: tuple[str, ...]) -> str:
 
 def proxy(option: str, text: str) -> str:
     """Return a proxy's URL; raises UsageError. An empty one means none, whatever the environment says."""
-    url = text if "://" in text or not text else f"http://{text}"
+    scheme, found, rest = text.partition("://")
+    url = text if found or not text else f"http://{text}"
     try:
         if url:
             from yarl import URL
 
-            parse(url)
-            URL(url)  # which is stricter about the user and password
+            checked = f"http://{rest}" if scheme.lower() in _SOCKS else url
+            parse(checked)
+            URL(checked)  # which is stricter about the user and password
     except (FetchError, ValueError) as error:
         raise UsageError(f"{option}: write a proxy such as http://proxy:3128") from error
     return url
+
+
+def https(option: str, text: str) -> str:
+    """Return an https URL; raises UsageError."""
+    try:
+        url = parse(text)
+    except FetchError as error:
+        raise UsageError(f"{option}: {error.message}") from error
+    if url.scheme != "https":
+        raise UsageError(f'{option} "{printable(text)}": write an https URL such as https://dns.example/dns-query')
+    return text
 
 
 def directory(option: str, text: str) -> Path:

@@ -8,11 +8,11 @@ from typing import Any, Final, Self
 from fetcher.clock import Clock
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.model import Headers, Timings
-from fetcher.options import Timeouts, Tls
+from fetcher.options import Timeouts, Tls, Wire
 from fetcher.transport.base import ANYWHERE, Hop, Reach
 from fetcher.transport.curl_failures import CLOSED, SILENT
 from fetcher.transport.curl_multi import Multi
-from fetcher.transport.curl_options import check_certificates, load
+from fetcher.transport.curl_options import PLAIN, check_certificates, load
 from fetcher.transport.curl_transfer import Shared, Transfer
 from fetcher.transport.failures import cut, no_sense
 from fetcher.transport.fields import field
@@ -153,8 +153,17 @@ class CurlTransport:
     may be two requests. Raises UsageError without pycurl, and on entering if there are no certificates in ``ca_file``.
     """
 
-    def __init__(self, timeouts: Timeouts, tls: Tls, proxies: Proxies, clock: Clock, reach: Reach = ANYWHERE) -> None:
-        self.pycurl = load()
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        tls: Tls,
+        proxies: Proxies,
+        clock: Clock,
+        reach: Reach = ANYWHERE,
+        wire: Wire = PLAIN,
+    ) -> None:
+        self.pycurl = load(wire)
+        self._wire = wire
         self._timeouts = timeouts
         self._tls = tls
         self._proxies = proxies
@@ -175,6 +184,7 @@ class CurlTransport:
             tls=self._tls,
             proxies=self._proxies,
             clock=self._clock,
+            wire=self._wire,
             block_private=self._reach.block_private,
         )
         return self

@@ -6,23 +6,29 @@ from typing import Any, Final
 
 from fetcher.errors import UsageError
 from fetcher.model import Headers
-from fetcher.options import Timeouts, Tls
+from fetcher.options import Timeouts, Tls, Wire
 from fetcher.transport.failures import no_certificates
+
+PLAIN: Final = Wire()
 
 #: What is read from a socket at once.
 _READ_SIZE: Final = 128 * 1024
 
 #: Options that pycurl has no name for; numbers of curl/curl.h, which never change.
 _SUPPRESS_CONNECT_HEADERS: Final = 265
+_DOH_SSL_VERIFYPEER: Final = 306
+_DOH_SSL_VERIFYHOST: Final = 307
 _QUICK_EXIT: Final = 322
 
 
-def load() -> Any:
-    """Return the module pycurl; raises UsageError that says how to get it."""
+def load(wire: Wire = PLAIN) -> Any:
+    """Return the module pycurl; raises UsageError that says how to get it, or what its libcurl lacks."""
     try:
         import pycurl  # type: ignore[import-untyped, import-not-found, unused-ignore]  # noqa: PLC0415  an extra
     except ImportError as error:
         raise UsageError("--transport curl needs pycurl: pip install 'fetcher[curl]'") from error
+    if wire.http3 and not pycurl.version_info()[4] & pycurl.VERSION_HTTP3:
+        raise UsageError("--http3: the libcurl of this pycurl does not speak HTTP/3; its wheels do")
     return pycurl
 
 
@@ -35,7 +41,7 @@ def check_certificates(tls: Tls) -> None:
             raise no_certificates(tls.ca_file, error) from error
 
 
-def new_handle(pycurl: Any, timeouts: Timeouts, tls: Tls) -> Any:
+def new_handle(pycurl: Any, timeouts: Timeouts, tls: Tls, wire: Wire) -> Any:
     """Return a handle with all set that requests have in common."""
     curl = pycurl.Curl()
     schemes = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
@@ -47,7 +53,7 @@ def new_handle(pycurl: Any, timeouts: Timeouts, tls: Tls) -> Any:
         (pycurl.PATH_AS_IS, 1),
         # Without PIPEWAIT: the first requests to a host connect side by side, and share what is there later. With it
         # they wait for the first one's whole answer where the server speaks HTTP/1.1 only.
-        (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
+        (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_3 if wire.http3 else pycurl.CURL_HTTP_VERSION_2TLS),
         (pycurl.HTTP09_ALLOWED, 0),
         (pycurl.HTTP_CONTENT_DECODING, 0),
         (_SUPPRESS_CONNECT_HEADERS, 1),
@@ -61,6 +67,8 @@ def new_handle(pycurl: Any, timeouts: Timeouts, tls: Tls) -> Any:
         (pycurl.PROXY_SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
     ):
         curl.setopt(option, value)
+    if wire.doh is not None:
+        curl.setopt(pycurl.DOH_URL, wire.doh)
     _trust(pycurl, curl, tls)
     return curl
 
@@ -70,6 +78,8 @@ def _trust(pycurl: Any, curl: Any, tls: Tls) -> None:
         for option in (pycurl.SSL_VERIFYPEER, pycurl.SSL_VERIFYHOST):
             curl.setopt(option, 0)
         for option in (pycurl.PROXY_SSL_VERIFYPEER, pycurl.PROXY_SSL_VERIFYHOST):
+            curl.setopt(option, 0)
+        for option in (_DOH_SSL_VERIFYPEER, _DOH_SSL_VERIFYHOST):
             curl.setopt(option, 0)
         return
     ca_file, ca_path = (str(tls.ca_file), None) if tls.ca_file is not None else _system_certificates()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from fetcher.clock import Clock
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.options import Timeouts, Tls
+from fetcher.options import Timeouts, Tls, Wire
 from fetcher.transport.base import Hop
 from fetcher.transport.curl_failures import DIED, REFUSED, Failure, translate
 from fetcher.transport.curl_options import header_lines, new_handle
@@ -46,6 +46,7 @@ class Shared:
     tls: Tls
     proxies: Proxies
     clock: Clock
+    wire: Wire
     block_private: bool
 
 
@@ -60,7 +61,7 @@ class Transfer:
         self._headers: Headers | None = None
         self._proxy: str | None = None
         self._anew = False
-        self.curl = curl = new_handle(shared.pycurl, shared.timeouts, shared.tls)
+        self.curl = curl = new_handle(shared.pycurl, shared.timeouts, shared.tls, shared.wire)
         self._pause: int = shared.pycurl.WRITEFUNC_PAUSE
         curl.setopt(shared.pycurl.HEADERFUNCTION, self._on_line)
         curl.setopt(shared.pycurl.WRITEFUNCTION, self._on_body)
