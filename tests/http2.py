@@ -28,13 +28,19 @@ class Http2Server:
     last: int | None = None
     connections: int = 0
     refused: int = 0
+    newest: "_Connection | None" = None
     seen: list[dict[bytes, bytes]] = field(default_factory=list)
     waiting: list[tuple["_Connection", int, bytes]] = field(default_factory=list)
+
+    def ping(self) -> None:
+        """Say something on the newest connection that is no answer."""
+        assert self.newest is not None
+        self.newest.ping()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak with one client until it goes."""
         self.connections += 1
-        connection = _Connection(self, writer)
+        self.newest = connection = _Connection(self, writer)
         with suppress(OSError):
             while data := await reader.read(65_536):
                 connection.take(data)
@@ -90,6 +96,10 @@ class _Connection:
         self._h2.send_data(stream, body, end_stream=whole)
         if path == b"/cut":
             self._h2.reset_stream(stream)
+        self._send()
+
+    def ping(self) -> None:
+        self._h2.ping(b"whoareu?")
         self._send()
 
     def _send(self) -> None:

@@ -133,6 +133,27 @@ async def test_http2_connection_that_goes(http2_tls: tuple[ssl.SSLContext, Trust
         assert len(server.seen) == 1 + 20 + 10
 
 
+async def test_http2_server_that_speaks_unasked(http2_tls: tuple[ssl.SSLContext, Trust]) -> None:
+    """A kept connection of HTTP/2 may say what it likes: it is no answer, and the connection is used again."""
+    context, trust = http2_tls
+    async with serving_http2(context) as server, transport(trust=trust) as client:
+        for _ in range(3):
+            assert (await get(client, f"{server.base}/a")).body == b"/a"
+            server.ping()
+            await asyncio.sleep(0.02)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+async def test_any_selector(server: Scope, monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    """Kept, paused and closed connections come and go on a system without epoll too."""
+    monkeypatch.setattr(sys, "platform", platform)
+    async with transport() as client:
+        for options in ({"size": 1}, {"size": 3 * MEGABYTE}, {"size": 1, "no_length": 1}, {"size": 1}):
+            for name in ("a", "b"):
+                assert (await get(client, server.url(name, **options))).body == server.body_of(name, options["size"])
+
+
 async def test_claimed_version(server: Scope) -> None:
     """An answer that calls itself HTTP/2, on a connection that does not speak it, is none."""
     async with transport() as client:

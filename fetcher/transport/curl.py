@@ -41,9 +41,10 @@ class CurlResponse:
         if not transfer.headed:
             raise transfer.error()
         self.http_version, self.status, self.reason = _status_line(transfer.lines[0])
-        if not self.http_version.startswith("1."):
-            if transfer.curl.getinfo(pycurl.INFO_HTTP_VERSION) < _HTTP2:
-                raise no_sense(transfer.told(), "bad status line")
+        framed = not self.http_version.startswith("1.")
+        if framed and transfer.curl.getinfo(pycurl.INFO_HTTP_VERSION) < _HTTP2:
+            raise no_sense(transfer.told(), "bad status line")
+        if framed:
             transfer.note_framed()
         self.headers: Headers = tuple(
             [_common_field(line) if len(line) < _COMMON_LINE else _field(line) for line in transfer.lines[1:-1]]
@@ -65,9 +66,7 @@ class CurlResponse:
         self.length = int(length) if length is not None and not codings else None
         transfer.length = self.length
         self._bodiless = self.status in (204, 304)
-        self.ends_with_connection = (
-            not codings and length is None and not self._bodiless and self.http_version.startswith("1.")
-        )
+        self.ends_with_connection = not codings and length is None and not self._bodiless and not framed
 
     async def read(self) -> bytes:
         """Return the next bytes of the body as they arrived."""

@@ -40,8 +40,12 @@ class _Selected:
         self.fileno = self._selector.fileno
         self.close = self._selector.close
         self.register = self._selector.register
-        self.modify = self._selector.modify
         self.unregister = self._selector.unregister
+
+    def modify(self, fd: int, events: int) -> None:
+        with suppress(KeyError):  # what was closed may be in there still
+            self._selector.unregister(fd)
+        self._selector.register(fd, events)
 
     def poll(self, seconds: float, most: int) -> list[tuple[int, int]]:
         return [(key.fd, events) for key, events in self._selector.select(seconds)[:most]]
@@ -133,8 +137,7 @@ class Multi(Generic[_T]):
             self._resting.discard(fd)
             try:
                 self._poll.modify(fd, self._events[what])
-            except (FileNotFoundError, KeyError):
-                self.framed.discard(fd)
+            except FileNotFoundError:
                 self._poll.register(fd, self._events[what])
 
     def _set_timer(self, milliseconds: int) -> None:
@@ -198,7 +201,7 @@ class Multi(Generic[_T]):
             elif fd not in active and fd not in self.framed and _is_connection(fd):
                 os.dup2(self._ended.fileno(), fd, inheritable=False)
             else:
-                with suppress(OSError):  # a look-up's own thread may close what wakes libcurl
+                with suppress(OSError, KeyError):  # a look-up's own thread may close what wakes libcurl
                     self._poll.unregister(fd)
         return rest
 

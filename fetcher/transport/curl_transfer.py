@@ -65,6 +65,7 @@ class Transfer:
         self._pause: int = shared.pycurl.WRITEFUNC_PAUSE
         curl.setopt(shared.pycurl.HEADERFUNCTION, self._on_line)
         curl.setopt(shared.pycurl.WRITEFUNCTION, self._on_body)
+        curl.setopt(shared.pycurl.SOCKOPTFUNCTION, self._on_socket)
         if shared.block_private:
             curl.setopt(shared.pycurl.OPENSOCKETFUNCTION, self._open_socket)
         self._reset("")
@@ -82,6 +83,7 @@ class Transfer:
         self.length: int | None = None
         self.failure: Failure | None = None
         self._refusal = ""
+        self._socket: int | None = None
         self._blocked: str | None = None
         self._trailers = self._interim = 0
         self._chunks: list[bytes] = []
@@ -177,8 +179,9 @@ class Transfer:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def note_framed(self) -> None:
-        """Say that the connection is one of HTTP/2."""
-        self._shared.multi.framed.add(self.curl.getinfo(self._shared.pycurl.ACTIVESOCKET))
+        """Say that the connection is one of HTTP/2, if it was made for this request."""
+        if self._socket is not None:
+            self._shared.multi.framed.add(self._socket)
 
     def silent_since(self, now: float) -> float | None:
         """Return since when the server has been silent, as far as is known ``now``; None while it may be so.
@@ -256,6 +259,12 @@ class Transfer:
             self._shared.multi.stirred.append(self)
         self._chunks.append(data)
         return None
+
+    def _on_socket(self, fd: int, _purpose: int) -> int:
+        """Note the socket of a new connection."""
+        self._socket = fd
+        self._shared.multi.framed.discard(fd)
+        return 0
 
     def _open_socket(self, _purpose: int, address: Any) -> Any:
         """Make a socket for a public address only: this is where every address of every hop comes by."""
