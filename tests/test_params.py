@@ -86,12 +86,35 @@ def test_choice() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["ftp://secret:1", "socks5://secret:0", "http://", "http://secret:0", "secret:99999", "http://[secret", "my secret", "://secret"],
+    [
+        "ftp://secret:1",
+        "socks5://secret:0",
+        "http://",
+        "http://secret:0",
+        "secret:99999",
+        "http://[secret",
+        "my secret",
+        "://secret",
+    ],
 )
 def test_refused_proxies(text: str) -> None:
     """A proxy that cannot be one is refused without being shown: its URL may hold a password."""
     with pytest.raises(UsageError, match=r"^--proxy: write a proxy such as http://proxy:3128$"):
         params.proxy("--proxy", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", ""),
+        ("p:3128", "http://p:3128"),
+        ("https://u:p@p:1", "https://u:p@p:1"),
+        ("socks5h://u:p@[::1]:1080", "socks5h://u:p@[::1]:1080"),
+    ],
+)
+def test_proxies(text: str, url: str) -> None:
+    """A proxy is a URL, http:// unless it says otherwise; nothing is none at all."""
+    assert params.proxy("--proxy", text) == url
 
 
 def test_empty_directory() -> None:

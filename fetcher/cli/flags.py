@@ -66,9 +66,9 @@ class Flags:
         str, _option(SPEED, "processes that share the work and the limits", "--workers", metavar="N")
     ] = str(_DEFAULTS.workers)
 
-    transport: Annotated[
-        str, _option(SPEED, "session (aiohttp) or curl (an extra)", "--transport", metavar="HOW")
-    ] = _DEFAULTS.transport.value
+    transport: Annotated[str, _option(SPEED, "session (aiohttp) or curl (an extra)", "--transport", metavar="HOW")] = (
+        _DEFAULTS.transport.value
+    )
 
     http3: Annotated[
         bool, _option(SPEED, "with --transport curl: HTTP/3 where a host has it", "--http3", show_default=False)
