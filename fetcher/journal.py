@@ -14,15 +14,13 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-import orjson
-
 from fetcher.atomic import whole
 from fetcher.errors import BusyError, FetchError, LocalError, words_of
 from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Outcome, Record, from_line
 from fetcher.naming import STATE_DIRECTORY
-from fetcher.urls import parse
+from fetcher.replay import JOURNAL, fact, key_of, whole_lines
 
 #: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
 _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
@@ -59,7 +57,7 @@ class Journal:
     @property
     def path(self) -> Path:
         """The journal's file."""
-        return self._directory / STATE_DIRECTORY / "records.ndjson"
+        return self._directory / JOURNAL
 
     @property
     def partial(self) -> Path:
@@ -149,30 +147,25 @@ class Journal:
 
     def _replay(self) -> None:
         damaged = 0
-        with open(self._file, "rb", buffering=1 << 20, closefd=False) as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):
-                    self.notices.append(f"{self.path}: dropped a last line that was cut short")
-                    if self._writable:
-                        os.ftruncate(self._file, self._end)
-                    break
-                damaged += not self._replay_line(line)
-                self._end += len(line)
+        size = os.fstat(self._file).st_size
+        for offset, line in whole_lines(self._file, size):
+            damaged += not self._replay_line(offset, line)
+            self._end = offset + len(line)
+        if self._end < size:
+            self.notices.append(f"{self.path}: dropped a last line that was cut short")
+            if self._writable:
+                os.ftruncate(self._file, self._end)
         if damaged:
             self.notices.append(f"{self.path}: {damaged:,} damaged lines ignored; what they told is fetched again")
 
-    def _replay_line(self, line: bytes) -> bool:
-        try:
-            # What stands behind the digest is half of the line, and looked at when the record is asked for.
-            facts, behind, _ = line.partition(b',"content_type":')
-            values = orjson.loads(facts + b"}" if behind else line)
-            if values["ok"]:
-                key = parse(values["url"]).key
-                if values["path"] is not None:
-                    self._remember(values["path"], key, values["sha256"])
-                self._offsets.set(hash64(key), self._end)
-        except (ValueError, KeyError, TypeError, FetchError):
+    def _replay_line(self, offset: int, line: bytes) -> bool:
+        said = fact(line)
+        if said is None:
             return False
+        if said.ok:
+            if said.path is not None and said.sha256 is not None:
+                self._remember(said.path, said.key, said.sha256)
+            self._offsets.set(hash64(said.key), offset)
         return True
 
     def _append(self, block: bytes) -> int:
@@ -194,7 +187,7 @@ class Journal:
     def _read(self, key: str, offset: int) -> Record | None:
         try:
             record = from_line(self._line(offset))
-            found = parse(record.url).key == key and self._is_there(record)
+            found = key_of(record.url) == key and self._is_there(record)
         except (OSError, ValueError, TypeError, FetchError):
             return None
         return record if found else None

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fetcher.errors import Error, FetchError
+from fetcher.errors import Error, ErrorKind, FetchError
 from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Outcome, Record, Request, Row
@@ -44,6 +44,21 @@ class Planner:
 
 def _invalid(row: Row, error: Error) -> Record:
     return Record(url=row.text, source=row.source, line=row.line, outcome=Outcome.FAILED, error=error)
+
+
+def again(record: Record) -> Row | None:
+    """Return the row that a record came from; None if nothing could be fetched for it, or something else would be.
+
+    That is a line with a newline in it, one whose bytes were no text and stand escaped, and the complaint of a list
+    that could not be read to its end.
+    """
+    if (record.error is not None and record.error.kind == ErrorKind.BAD_RECORD) or "\n" in record.url:
+        return None
+    try:
+        same = parse(record.url).host == record.host
+    except FetchError:
+        same = True
+    return Row(record.source, record.line, record.url) if same else None
 
 
 def planned(request: Request, path: str | None) -> Record:

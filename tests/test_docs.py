@@ -311,7 +311,8 @@ def environment(directory: Path) -> dict[str, str]:
     shim = directory / "bin" / "fetcher"
     if not shim.exists():
         shim.parent.mkdir(parents=True, exist_ok=True)
-        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -X dev -W error -m fetcher "$@"\n')
+        program = "import sys; sys.argv[0] = 'fetcher'; from fetcher.__main__ import main; main()"
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -X dev -W error -c "{program}" "$@"\n')
         shim.chmod(0o755)
     return {"PATH": f"{shim.parent}:{os.environ['PATH']}"}
 

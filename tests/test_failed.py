@@ -13,7 +13,7 @@ from fetcher.events import Settled
 from fetcher.model import Outcome, Record, Request, Row, to_line
 from fetcher.plan import Planner
 from fetcher.sources.text import Framer, TextSource, parse
-from fetcher.views.failed import FailedList, _entry
+from fetcher.views.failed import FailedList, entry
 
 
 def record(row: Row, kind: str | None = "http.404") -> Record:
@@ -111,7 +111,7 @@ def test_any_list(lines: list[str]) -> None:
     framed = [*framer.feed("".join(f"{line}\n" for line in lines).encode()), *framer.end()]
     rows = [row for part in framed for row in parse("list", part)]
     again = Framer()
-    text = "".join(_entry(record(row)) for row in rows).encode()
+    text = "".join(entry(record(row)) for row in rows).encode()
     back = [row.text for part in [*again.feed(text), *again.end()] for row in parse("failed", part)]
     assert back == [row.text for row in rows]
 

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,8 @@ from fetcher.cli.quick import QuickCommand, QuickGroup
 from fetcher.errors import UsageError
 from fetcher.status import ExitStatus
 
+_Directory = Annotated[str | None, typer.Argument(metavar="DIR", help="What -o named.", show_default=False)]
+
 app = typer.Typer(
     cls=QuickGroup,
     name="fetcher",
@@ -23,6 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _given(directory: str | None) -> Path:
+    if not directory:
+        raise UsageError("name a DIR: what -o of fetcher get was, by default fetched")
+    return Path(directory)
 
 
 def _taking(flags: type[Flags]) -> Callable[[Callable[[Flags], None]], Callable[..., None]]:
@@ -66,6 +75,23 @@ def get(flags: Flags) -> None:
     from fetcher.cli.get import main
 
     raise typer.Exit(main(flags, Environment.current(), [*command_words(), *sys.argv[1:]]))
+
+
+@app.command(cls=QuickCommand)
+def records(
+    directory: _Directory = None,
+    *,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed.", show_default=False)] = False,
+    url: Annotated[str | None, typer.Option(metavar="U", help="Only this URL's.", show_default=False)] = None,
+    path: Annotated[str | None, typer.Option(metavar="P", help="Only this file's.", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Earlier ones too.", show_default=False)] = False,
+    urls: Annotated[bool, typer.Option("--urls", help="As a list that get takes.", show_default=False)] = False,
+) -> None:
+    """Print the latest record of each URL that was ever fetched into DIR."""
+    from fetcher.cli.records import Wanted, main
+
+    wanted = Wanted(failed=failed, url=url, path=path, every=every, urls=urls)
+    raise typer.Exit(main(_given(directory), wanted, Environment.current()))
 
 
 @app.command(cls=QuickCommand)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Self
 
-from fetcher.cli.env import Display, Environment
+from fetcher.cli.env import Display, Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.clock import SystemClock
 from fetcher.events import Counters, Event, Notice
@@ -79,9 +79,11 @@ class Show:
             self._progress.print_line(f"no URLs in {self._sources}")
             return
         sources = flags.sources or ()
+        directory = None if flags.no_save or flags.dry_run else flags.output_dir
         context = SummaryContext(
             again=self._again,
-            directory=None if flags.no_save or flags.dry_run else flags.output_dir,
+            directory=directory,
+            records=directory and shlex.join([*command_words(), "records", directory, "--failed"]),
             resumes=not flags.no_save and not flags.dry_run and flags.existing == "skip" and "-" not in sources,
             width=environment.width,
         )

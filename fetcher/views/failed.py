@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 from fetcher.atomic import AtomicFile
-from fetcher.errors import ErrorKind, FetchError
 from fetcher.events import Settled
 from fetcher.model import Record
+from fetcher.plan import again
 from fetcher.text import printable
-from fetcher.urls import parse
 
 
 class FailedList:
@@ -23,21 +22,15 @@ class FailedList:
 
     async def write(self, batch: Sequence[Settled]) -> None:
         """Add the failed ones of a batch; raises LocalError."""
-        text = "".join(_entry(settled.record) for settled in batch if not settled.record.ok)
+        text = "".join(entry(settled.record) for settled in batch if not settled.record.ok)
         if text:
             await asyncio.to_thread(self._file.write, text.encode())
 
 
-def _entry(record: Record) -> str:
+def entry(record: Record) -> str:
+    """Return a record as lines of a list; a failed one below a comment that says where it stood and why it failed."""
+    line = record.url if again(record) is not None else f"# {printable(record.url)}"
+    if record.ok:
+        return f"{line}\n"
     kind = record.error.kind if record.error is not None else ""
-    line = record.url if _reads_back(record, kind) else f"# {printable(record.url)}"
     return f"# {kind} ({printable(record.source)}:{record.line})\n{line}\n"
-
-
-def _reads_back(record: Record, kind: str) -> bool:
-    if kind == ErrorKind.BAD_RECORD or "\n" in record.url:
-        return False
-    try:
-        return parse(record.url).host == record.host
-    except FetchError:
-        return True
