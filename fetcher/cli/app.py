@@ -95,6 +95,23 @@ def records(
 
 
 @app.command(cls=QuickCommand)
+def verify(
+    directory: _Directory = None,
+    *,
+    urls: Annotated[
+        bool, typer.Option("--urls", help="As a list that get takes, without the foreign ones.", show_default=False)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="No summary if all is well.", show_default=False)
+    ] = False,
+) -> None:
+    """Hash every file in DIR again and print those that are not as recorded: missing, changed, unreadable, foreign."""
+    from fetcher.cli.verify import main
+
+    raise typer.Exit(main(_given(directory), Environment.current(), urls=urls, quiet=quiet))
+
+
+@app.command(cls=QuickCommand)
 def demo(
     *,
     serve: Annotated[
