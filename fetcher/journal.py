@@ -20,13 +20,10 @@ from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Outcome, Record, from_line
 from fetcher.naming import STATE_DIRECTORY
-from fetcher.replay import JOURNAL, fact, key_of, whole_lines
+from fetcher.replay import JOURNAL, fact, key_of, line_at, whole_lines
 
 #: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
 _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
-
-#: Bytes read for one line at first; most lines are shorter.
-_READ: Final = 4_096
 
 _T = TypeVar("_T")
 #: Told of each stored body: its path, its request's key and its SHA-256.
@@ -186,18 +183,11 @@ class Journal:
 
     def _read(self, key: str, offset: int) -> Record | None:
         try:
-            record = from_line(self._line(offset))
+            record = from_line(line_at(self._file, offset))
             found = key_of(record.url) == key and self._is_there(record)
         except (OSError, ValueError, TypeError, FetchError):
             return None
         return record if found else None
-
-    def _line(self, offset: int) -> bytes:
-        """Return the line that begins there, without moving the file's position, which other threads share."""
-        line = b""
-        while not line.endswith(b"\n") and (more := os.pread(self._file, _READ, offset + len(line))):
-            line += more[: more.find(b"\n") + 1 or None]
-        return line
 
     def _is_there(self, record: Record) -> bool:
         if record.path is None:

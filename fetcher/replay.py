@@ -10,6 +10,7 @@ import orjson
 from fetcher.errors import FetchError, LocalError, UsageError, words_of
 from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
+from fetcher.model import Record, from_line
 from fetcher.naming import STATE_DIRECTORY
 from fetcher.urls import parse
 
@@ -18,6 +19,8 @@ JOURNAL: Final = f"{STATE_DIRECTORY}/records.ndjson"
 
 #: Bytes read at once.
 _BUFFER: Final = 1 << 20
+#: Bytes read for one line at first; most lines are shorter.
+_READ: Final = 4_096
 
 
 @value(frozen=True, slots=True)
@@ -76,6 +79,14 @@ def whole_lines(descriptor: int, end: int) -> Iterator[tuple[int, bytes]]:
             start += len(line)
 
 
+def line_at(descriptor: int, offset: int) -> bytes:
+    """Return the line that begins there, without moving the file's position, which other threads share."""
+    line = b""
+    while not line.endswith(b"\n") and (more := os.pread(descriptor, _READ, offset + len(line))):
+        line += more[: more.find(b"\n") + 1 or None]
+    return line
+
+
 class Past:
     """The records of a directory, read beside whatever runs there, as a context manager.
 
@@ -109,6 +120,13 @@ class Past:
 
     def __exit__(self, *exc: object) -> None:
         os.close(self._file)
+
+    def record(self, offset: int) -> Record:
+        """Return the record that begins there; raises LocalError if it cannot be read any more. Any thread may call."""
+        try:
+            return from_line(line_at(self._file, offset))
+        except (OSError, ValueError) as error:
+            raise LocalError(f"cannot read {self.path}: {error}") from error
 
     def every(self) -> Iterator[tuple[int, bytes, Fact]]:
         """Yield each record in order: where its line begins, the line, and what it says."""

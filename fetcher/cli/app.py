@@ -3,20 +3,23 @@
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from fetcher import __version__
 from fetcher.cli.env import Environment, command_words
-from fetcher.cli.flags import Flags
-from fetcher.cli.help import PanelCommand
+from fetcher.cli.flags import NOT_FOR_RETRY, Flags, RetryFlags
+from fetcher.cli.help import PanelCommand, RetryCommand
 from fetcher.cli.quick import QuickCommand, QuickGroup
 from fetcher.errors import UsageError
 from fetcher.status import ExitStatus
 
 _Directory = Annotated[str | None, typer.Argument(metavar="DIR", help="What -o named.", show_default=False)]
+
+_Flags = TypeVar("_Flags", bound=Flags)
 
 app = typer.Typer(
     cls=QuickGroup,
@@ -34,14 +37,18 @@ def _given(directory: str | None) -> Path:
     return Path(directory)
 
 
-def _taking(flags: type[Flags]) -> Callable[[Callable[[Flags], None]], Callable[..., None]]:
+def _taking(
+    flags: type[_Flags], without: frozenset[str] = frozenset()
+) -> Callable[[Callable[[_Flags], None]], Callable[..., None]]:
     """Give a function the parameters that the fields of ``flags`` declare, so that they are written down once."""
+    whole = inspect.signature(flags)
+    kept = whole.replace(parameters=[each for name, each in whole.parameters.items() if name not in without])
 
-    def decorate(command: Callable[[Flags], None]) -> Callable[..., None]:
+    def decorate(command: Callable[[_Flags], None]) -> Callable[..., None]:
         def call(**typed: Any) -> None:
             command(flags(**typed))
 
-        call.__signature__ = inspect.signature(flags)  # type: ignore[attr-defined]
+        call.__signature__ = kept  # type: ignore[attr-defined]
         call.__name__, call.__doc__ = command.__name__, command.__doc__
         return call
 
@@ -74,6 +81,20 @@ def get(flags: Flags) -> None:
         raise UsageError("name a SOURCE: a list file, - for standard input, or a URL; fetcher get --help tells more")
     from fetcher.cli.get import main
 
+    raise typer.Exit(main(flags, Environment.current(), [*command_words(), *sys.argv[1:]]))
+
+
+@app.command(cls=RetryCommand)
+@_taking(RetryFlags, NOT_FOR_RETRY)
+def retry(flags: RetryFlags) -> None:
+    """Fetch again what failed in DIR, as far as its latest record says so.
+
+    Names must be made as they were then: give --name again.
+    """
+    directory = _given(flags.directory)
+    from fetcher.cli.retry import main
+
+    flags = replace(flags, sources=[str(directory)], output_dir=str(directory), existing="replace")
     raise typer.Exit(main(flags, Environment.current(), [*command_words(), *sys.argv[1:]]))
 
 

@@ -156,3 +156,24 @@ class Flags:
         bool,
         _option(RUN, "send nothing; print what would be fetched where", "-n", "--dry-run", show_default=False),
     ] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryFlags(Flags):
+    """The parameters of ``fetcher retry``: those of ``get``, but what the directory decides."""
+
+    directory: Annotated[str | None, Argument(metavar="DIR", show_default=False, help="what -o named")] = None
+    kind: Annotated[
+        list[str] | None,
+        Option(
+            "--kind",
+            metavar="KIND",
+            help="only what failed so: http.503, timeout; may be repeated",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None
+
+
+#: Parameters of ``get`` that ``retry`` has no use for.
+NOT_FOR_RETRY: Final = frozenset({"sources", "output_dir", "existing", "no_save"})

@@ -89,7 +89,15 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     found = sources(flags.sources or [])
     if environment.stdin_is_terminal and "-" in (flags.sources or ()):
         print("reading URLs from the keyboard, Ctrl-D ends", file=environment.stderr)
-    show = Show(flags, environment, typed)
+    return carry_out(options, found, Show(flags, environment, typed))
+
+
+def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitStatus:
+    """Fetch what is found, write and show all that the flags ask for, and return how it ended.
+
+    Raises UsageError before anything is fetched, LocalError if this machine fails.
+    """
+    flags, environment = show.flags, show.environment
     with ExitStack() as files:
         writers: list[RecordWriter] = []
         if flags.failed is not None:

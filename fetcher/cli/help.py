@@ -11,6 +11,11 @@ EXAMPLES = """\
   fetcher get https://example.com/a.pdf https://example.com/b.pdf
 """
 
+RETRY_EXAMPLES = """\
+  fetcher retry fetched
+  fetcher retry mirror --kind timeout --kind http.503 --read-timeout 120
+"""
+
 FOOTER = """\
 Names: {host} {path} {dir} {stem} {ext} {query} {n:06} {line} {sha256} {urlhash}
 {date}. Sizes take k M G or Ki Mi Gi, times ms s m h. Every option can come from
@@ -25,10 +30,12 @@ class PanelCommand(QuickCommand):
     Typer's own panels need Rich's markup, which takes a third of a second to import.
     """
 
+    examples = EXAMPLES
+
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """Write what the command does, then how it is used."""
         super().format_help_text(ctx, formatter)
-        formatter.write(f"\n{EXAMPLES}")
+        formatter.write(f"\n{self.examples}")
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, group by group; what stands in no group is said in the text above."""
@@ -46,3 +53,9 @@ class PanelCommand(QuickCommand):
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  the signature is Typer's
         """Write what holds for many options."""
         formatter.write(f"\n{FOOTER}")
+
+
+class RetryCommand(PanelCommand):
+    """The same with other examples."""
+
+    examples = RETRY_EXAMPLES

@@ -24,14 +24,18 @@ _HEADER: Final = re.compile(r"(-[knqv]*H|--header=|--header\Z)(.*)", re.DOTALL)
 class Show:
     """Shows the progress of a run while the context lasts, and its summary at the end.
 
-    ``counts`` tells whether the display wants to know how long the list is.
+    ``counts`` tells whether the display wants to know how long the list is; ``nothing`` is what to say of a list that
+    may well be empty, unless to be quiet.
     """
 
-    def __init__(self, flags: Flags, environment: Environment, typed: Sequence[str]) -> None:
+    def __init__(
+        self, flags: Flags, environment: Environment, typed: Sequence[str], nothing: str | None = None
+    ) -> None:
         self.clock = SystemClock()
         self.counters = Counters(self.clock.monotonic())
-        self._flags = flags
-        self._environment = environment
+        self.flags = flags
+        self._nothing = nothing
+        self.environment = environment
         self._again = again(typed)
         self._display = environment.display(flags)
         self._progress = self._make_progress()
@@ -52,7 +56,7 @@ class Show:
         """Show an event, if it is one to be shown."""
         if isinstance(event, Notice):
             self._notice = event.message
-        if self._flags.quiet < 2:
+        if self.flags.quiet < 2:
             self._hear(event)
 
     def stopping(self) -> None:
@@ -61,7 +65,7 @@ class Show:
         if active:
             transfers = f"{active} transfer{'s' if active > 1 else ''}"
             self.counters.stopping = f"finishing {transfers} (up to 5 s), Ctrl-C again to drop them"
-            if self._display is not Display.LIVE and not self._flags.quiet:
+            if self._display is not Display.LIVE and not self.flags.quiet:
                 self._progress.print_line(f"stopping: {self.counters.stopping}")
 
     def report(self) -> None:
@@ -70,13 +74,14 @@ class Show:
 
     def end(self, summary: Summary) -> None:
         """Print the summary, as loudly as was asked for."""
-        flags, environment = self._flags, self._environment
+        flags, environment = self.flags, self.environment
         if flags.quiet >= 2 and summary.stop is Stop.DISK:
             self._progress.print_line(f"fetcher: {self._notice}")
-        if flags.quiet >= 2 or (flags.quiet and not summary.failed and summary.stop is None and summary.lines):
+        expected = summary.lines or self._nothing
+        if flags.quiet >= 2 or (flags.quiet and not summary.failed and summary.stop is None and expected):
             return
         if not summary.lines and summary.stop is None:
-            self._progress.print_line(f"no URLs in {self._sources}")
+            self._progress.print_line(self._nothing or f"no URLs in {self._sources}")
             return
         sources = flags.sources or ()
         directory = None if flags.no_save or flags.dry_run else flags.output_dir
@@ -92,7 +97,7 @@ class Show:
             self._print(summary, context)
 
     def _print(self, summary: Summary, context: SummaryContext) -> None:
-        environment = self._environment
+        environment = self.environment
         if environment.stderr_is_terminal and not environment.dumb and not environment.no_color:
             from rich.console import Console
 
@@ -104,19 +109,19 @@ class Show:
 
     @property
     def _sources(self) -> str:
-        return " ".join(redact(source) for source in self._flags.sources or ())
+        return " ".join(redact(source) for source in self.flags.sources or ())
 
     def _make_progress(self) -> LiveProgress | LineProgress:
-        environment = self._environment
+        environment = self.environment
         if self._display is not Display.LIVE:
             return LineProgress(self.counters, self.clock, environment.stderr, environment.line_seconds)
         from fetcher.views.screen import ScreenContext
 
-        directory = None if self._flags.no_save else self._flags.output_dir
+        directory = None if self.flags.no_save else self.flags.output_dir
         context = ScreenContext(
             sources=self._sources,
             directory=directory,
-            concurrency=int(self._flags.concurrency),
+            concurrency=int(self.flags.concurrency),
             ascii_only=environment.ascii_only,
         )
         return LiveProgress(self.counters, self.clock, environment.stderr, context, no_color=environment.no_color)

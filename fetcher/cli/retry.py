@@ -1,0 +1,79 @@
+"""L4: ``fetcher retry``: what failed in a directory, as a list to fetch again."""
+
+import asyncio
+from array import array
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Final
+
+from fetcher.cli.env import Environment
+from fetcher.cli.flags import RetryFlags
+from fetcher.cli.get import carry_out, options_of
+from fetcher.cli.records import warn
+from fetcher.cli.show import Show
+from fetcher.errors import ErrorKind, UsageError, http_kind
+from fetcher.model import Row, from_line
+from fetcher.plan import again
+from fetcher.replay import Past
+from fetcher.status import ExitStatus
+from fetcher.text import printable
+
+_KINDS: Final = (*ErrorKind, *map(http_kind, range(400, 600)))
+#: Rows read from the journal in one hop to a thread.
+_ROWS: Final = 256
+
+
+class FailedSource:
+    """The lines whose latest record is a failure, of one of these kinds if there are any; see Source.
+
+    They stand in the journal, of which this holds 8 bytes a line.
+    """
+
+    def __init__(self, past: Past, kinds: Sequence[str]) -> None:
+        self.name = str(past.directory)
+        self._past = past
+        self._offsets = array("Q")
+        for offset, line, said in past.latest():
+            if not said.ok and _is_wanted(line, kinds):
+                self._offsets.append(offset)
+
+    async def rows(self) -> AsyncGenerator[Row, None]:
+        """Yield each line as it stood in its list, with that list's name and its number there."""
+        for start in range(0, len(self._offsets), _ROWS):
+            for row in await asyncio.to_thread(self._read, self._offsets[start : start + _ROWS]):
+                yield row
+
+    async def count(self) -> int:
+        """Return how many lines there are."""
+        return len(self._offsets)
+
+    def _read(self, offsets: Sequence[int]) -> list[Row]:
+        rows = (again(self._past.record(offset)) for offset in offsets)
+        return [row for row in rows if row is not None]
+
+
+def _is_wanted(line: bytes, kinds: Sequence[str]) -> bool:
+    try:
+        record = from_line(line)
+    except ValueError:
+        return False
+    kind = record.error.kind if record.error is not None else ""
+    return again(record) is not None and (not kinds or any(f"{kind}.".startswith(f"{each}.") for each in kinds))
+
+
+def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> ExitStatus:
+    """Fetch what failed and return how it ended; raises UsageError before anything is fetched, LocalError."""
+    kinds = flags.kind or []
+    for kind in kinds:
+        if not any(f"{known}.".startswith(f"{kind}.") for known in _KINDS):
+            raise UsageError(f'--kind "{kind}": write a kind of failure such as http.503, dns or timeout')
+    options = options_of(flags)
+    from fetcher.wiring import maker
+
+    maker(options.transport)
+    with Past(Path(flags.output_dir)) as past:
+        source = FailedSource(past, kinds)
+        if not flags.quiet:
+            warn(past)
+        nothing = f"nothing to fetch again in {printable(flags.output_dir)}"
+        return carry_out(options, [source], Show(flags, environment, typed, nothing))
