@@ -1,6 +1,6 @@
 """L2: the directory's memory: every finished record, appended to one file, found again by its URL.
 
-DIR/.fetcher/records.ndjson   the journal: one record a line, only ever appended to
+DIR/.fetcher/records.ndjson   the journal: one record a line; a run only appends, or replaces it whole at its end
 DIR/.fetcher/lock             held (flock) by the run that uses DIR; the kernel frees it when that run dies
 DIR/.fetcher/partial/         bodies on their way
 """
@@ -11,10 +11,12 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from fetcher.atomic import whole
+from fetcher.compaction import TIMES, compact
 from fetcher.errors import BusyError, FetchError, LocalError, words_of
 from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
@@ -35,7 +37,8 @@ class Journal:
 
     Entering it takes the lock and reads the file once. It then holds where each stored URL's latest record lies,
     about 17 bytes a URL, and not the records. A last line that a crash has torn is cut off. Leaving it syncs the file
-    to the medium, once; the bodies it tells of are not synced.
+    to the medium, once; the bodies it tells of are not synced. A file that has grown far beyond one record per URL is
+    then written anew, without what later records have replaced.
     With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
     Raises LocalError if the directory cannot be used or the file not be synced, BusyError if another run uses it.
     """
@@ -47,6 +50,7 @@ class Journal:
         self._writable = writable
         self._offsets = HashTable(64)
         self._end = 0
+        self._lines = 0
         self._file = -1
         self._lock = -1
         self.notices: list[str] = []
@@ -55,6 +59,10 @@ class Journal:
     def path(self) -> Path:
         """The journal's file."""
         return self._directory / JOURNAL
+
+    @property
+    def _compacted(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.new")
 
     @property
     def partial(self) -> Path:
@@ -92,6 +100,7 @@ class Journal:
             if settled.record.ok and settled.key is not None:
                 self._offsets.set(hash64(settled.key), offset)
             offset += len(settled.line)
+        self._lines += len(kept)
 
     def knows(self, key: str) -> bool:
         """Tell whether a body for this request key was stored at some time; :meth:`find` tells if it still is."""
@@ -113,6 +122,7 @@ class Journal:
         if self._writable:
             self.partial.mkdir(parents=True, exist_ok=True)
             self._take_lock()
+            self._compacted.unlink(missing_ok=True)  # of a run that was killed
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         elif self.path.exists():
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -123,8 +133,16 @@ class Journal:
         try:
             if self._writable and self._file >= 0:
                 os.fsync(self._file)
+                self._compact()
         finally:
             self._close()
+
+    def _compact(self) -> None:
+        """Drop superseded records, if there are many; what cannot be done now is tried again by the next run."""
+        # Most runs see here, without reading the file, that there is nothing to gain.
+        if self._lines > TIMES * len(self._offsets):
+            with suppress(OSError):
+                compact(self._file, self._end, self.path, self._compacted)
 
     def _close(self) -> None:
         for descriptor in (self._file, self._lock):
@@ -148,6 +166,7 @@ class Journal:
         for offset, line in whole_lines(self._file, size):
             damaged += not self._replay_line(offset, line)
             self._end = offset + len(line)
+            self._lines += 1
         if self._end < size:
             self.notices.append(f"{self.path}: dropped a last line that was cut short")
             if self._writable:

@@ -93,6 +93,32 @@ def test_killed_at_every_step(step: int, nursery: Nursery, small: SmallRun, tmp_
     assert at > 20
 
 
+def test_killed_while_compacting(nursery: Nursery, small: SmallRun, tmp_path: Path) -> None:
+    """A journal that is being rewritten is the old one or the new one, whenever kill -9 comes; nothing is forgotten."""
+    reference, out = tmp_path / "reference", tmp_path / "fetched"
+    small.learn(reference, nursery("get", "urls.txt", "-o", "reference"))
+    path = out / ".fetcher/records.ndjson"
+    once = (reference / ".fetcher/records.ndjson").read_bytes()
+    sizes = set()
+    at, code = 0, -signal.SIGKILL
+    while code == -signal.SIGKILL:
+        at += 1
+        shutil.copytree(reference, out)
+        path.write_bytes(once * (2**20 // len(once) + 1))
+        long = path.stat().st_size
+        before = len(small.asked())
+        code = nursery("get", "urls.txt", killed_at=at).code
+        sizes.add(path.stat().st_size >= long)
+        assert small.done(out) == small.good
+        small.check_whole(out)
+        small.check_complete(out, nursery("get", "urls.txt"))
+        assert not small.good & set(small.asked()[before:])
+        assert path.stat().st_size < 2 * len(once)
+        shutil.rmtree(out)
+    assert sizes == {True, False}
+    assert at > 6
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_stopped_and_started_again(
     number: signal.Signals, status: int, nursery: Nursery, small: SmallRun, run_fetcher: Command, tmp_path: Path
