@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
@@ -67,6 +68,33 @@ class AtomicFile:
 
     def _failure(self, error: OSError) -> LocalError:
         return LocalError(f"cannot write {self._path}: {words_of(error)}")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file with this content in the place of ``path``, where nobody else writes meanwhile; raises LocalError.
+
+    What a crash leaves behind has a fixed name, ``path`` with ``.new``, and goes with the next call.
+    """
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        target = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            write_all(target, content)
+        finally:
+            os.close(target)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise LocalError(f"cannot write {path}: {words_of(error)}") from error
+
+
+def write_all(descriptor: int, content: bytes | bytearray) -> None:
+    """Write it whole; raises OSError."""
+    with memoryview(content) as left:
+        written = 0
+        while written < len(left):
+            written += os.write(descriptor, left[written:])
 
 
 async def whole(work: Awaitable[_T]) -> _T:

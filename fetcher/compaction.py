@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from fetcher.atomic import write_all
 from fetcher.hashtable import HashTable, hash64
 from fetcher.replay import Fact, fact, whole_lines
 
@@ -86,13 +87,6 @@ def _copy(descriptor: int, end: int, kept: _Kept, target: int) -> None:
         if said is not None and kept.has(said, offset):
             block += line
         if len(block) >= _BLOCK:
-            _write(target, block)
+            write_all(target, block)
             block.clear()
-    _write(target, block)
-
-
-def _write(target: int, block: bytearray) -> None:
-    with memoryview(block) as view:
-        written = 0
-        while written < len(view):
-            written += os.write(target, view[written:])
+    write_all(target, block)

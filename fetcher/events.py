@@ -48,6 +48,13 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why nothing happens yet, in one line, for somebody who looks on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """A bug in this program met one URL: the text of its traceback."""
 
@@ -55,7 +62,7 @@ class Trouble:
     traceback: str
 
 
-Event = Retrying | Redirected | Notice | Trouble
+Event = Retrying | Redirected | Notice | Waiting | Trouble
 #: Hears events at once; must neither block nor raise.
 Observer = Callable[[Event], None]
 

@@ -3,10 +3,10 @@
 DIR/.fetcher/records.ndjson   the journal: one record a line; a run only appends, or replaces it whole at its end
 DIR/.fetcher/lock             held (flock) by the run that uses DIR; the kernel frees it when that run dies
 DIR/.fetcher/partial/         bodies on their way
+DIR/.fetcher/last-run.json    the summary of the last run, which the command writes
 """
 
 import asyncio
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -17,9 +17,10 @@ from typing import Final, Self, TypeVar
 
 from fetcher.atomic import whole
 from fetcher.compaction import TIMES, compact
-from fetcher.errors import BusyError, FetchError, LocalError, words_of
+from fetcher.errors import FetchError, LocalError, words_of
 from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
+from fetcher.lock import Lock, Patience
 from fetcher.model import Outcome, Record, from_line
 from fetcher.naming import STATE_DIRECTORY
 from fetcher.replay import JOURNAL, fact, key_of, line_at, whole_lines
@@ -39,11 +40,19 @@ class Journal:
     about 17 bytes a URL, and not the records. A last line that a crash has torn is cut off. Leaving it syncs the file
     to the medium, once; the bodies it tells of are not synced. A file that has grown far beyond one record per URL is
     then written anew, without what later records have replaced.
-    With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
+    With ``patience`` it waits for a run that uses the directory. With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
     Raises LocalError if the directory cannot be used or the file not be synced, BusyError if another run uses it.
     """
 
-    def __init__(self, directory: Path, executor: Executor, remember: Remember, *, writable: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        executor: Executor,
+        remember: Remember,
+        *,
+        writable: bool = True,
+        patience: Patience | None = None,
+    ) -> None:
         self._directory = directory
         self._executor = executor
         self._remember = remember
@@ -52,7 +61,8 @@ class Journal:
         self._end = 0
         self._lines = 0
         self._file = -1
-        self._lock = -1
+        self._lock = Lock(directory)
+        self._patience = patience
         self.notices: list[str] = []
 
     @property
@@ -71,6 +81,9 @@ class Journal:
 
     async def __aenter__(self) -> Self:
         try:
+            if self._writable:
+                await whole(self._run(self._make))
+                await self._lock.take(self._patience)
             await whole(self._run(self._open))
         except OSError as error:
             self._close()
@@ -118,10 +131,11 @@ class Journal:
     async def _run(self, function: Callable[..., _T], *args: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
+    def _make(self) -> None:
+        self.partial.mkdir(parents=True, exist_ok=True)
+
     def _open(self) -> None:
         if self._writable:
-            self.partial.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
             self._compacted.unlink(missing_ok=True)  # of a run that was killed
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         elif self.path.exists():
@@ -145,20 +159,10 @@ class Journal:
                 compact(self._file, self._end, self.path, self._compacted)
 
     def _close(self) -> None:
-        for descriptor in (self._file, self._lock):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._file = self._lock = -1
-
-    def _take_lock(self) -> None:
-        self._lock = os.open(self._directory / STATE_DIRECTORY / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._lock, 100).decode("ascii", "replace").strip()
-            raise BusyError(f"another fetcher{holder and f' (pid {holder})'} is using {self._directory}") from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, b"%d\n" % os.getpid())
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._lock.release()
 
     def _replay(self) -> None:
         damaged = 0

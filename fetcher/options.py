@@ -102,12 +102,19 @@ class Wire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Where bodies and state go, what they are called, and what happens to those already there."""
+    """Where bodies and state go, what they are called, and what happens to those already there.
+
+    ``wait`` is how many seconds to wait while another run uses the directory.
+    """
 
     directory: Path = Path("fetched")
     name: str = DEFAULT_NAME
     existing: Existing = Existing.SKIP
     save: bool = True
+    wait: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.wait >= 0, "wait must not be negative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,11 @@ from fetcher.descriptors import allow
 from fetcher.disk import Disk
 from fetcher.engines.inline import Inline
 from fetcher.errors import UsageError
-from fetcher.events import Counters, Notice, Observer, RecordWriter
+from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
 from fetcher.fetch import Fetch, Identity
 from fetcher.journal import Journal
 from fetcher.lanes import Lanes, keeps_hosts_whole, share, worker_count
+from fetcher.lock import Patience
 from fetcher.model import timestamp
 from fetcher.naming import STATE_DIRECTORY, Template
 from fetcher.options import Carrier, Options, Timeouts, Tls
@@ -68,7 +69,9 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
         sink: Sink = NullSink()
         if options.output.save:
             directory = options.output.directory
-            journal = Journal(directory, disk.executor, naming.remember, writable=not options.dry_run)
+            patience = Patience(options.output.wait, ears.clock, lambda message: ears.observe(Waiting(message)))
+            writable = not options.dry_run
+            journal = Journal(directory, disk.executor, naming.remember, writable=writable, patience=patience)
             await stack.enter_async_context(journal)
             for notice in journal.notices:
                 ears.observe(Notice(notice))

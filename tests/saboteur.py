@@ -195,7 +195,7 @@ class SmallRun:
                 assert (record["bytes"], record["sha256"]) == (len(body), sha256(body).hexdigest())
         assert self.check_whole(directory) == self._files.keys()
         state = {path.name for path in (directory / ".fetcher").rglob("*")}
-        assert state == {"lock", "partial", "records.ndjson"}
+        assert state == {"lock", "partial", "records.ndjson", "last-run.json"}
 
     def done(self, directory: Path) -> set[str]:
         """Return the URLs that the journal's whole lines call fetched."""

@@ -270,7 +270,8 @@ def test_two_runs_in_one_directory(run_fetcher: Command, server: Scope) -> None:
         until(lambda: server.active_now("hanging") == 1)
         ran = run_fetcher("get", server.url("second"))
         assert (ran.code, ran.stdout) == (4, "")
-        assert ran.stderr == f"fetcher: another fetcher (pid {process.pid}) is using fetched\n"
+        said = rf"fetcher: another fetcher \(pid {process.pid}, since \d\d:\d\d:\d\d\) is using fetched\n"
+        assert re.fullmatch(said, ran.stderr)
         process.kill()
         process.communicate()
     assert server.requests("second") == []

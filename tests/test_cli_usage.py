@@ -76,6 +76,8 @@ URL = "http://127.0.0.1:1/"
         (f"get {URL} --failed no/dir", "cannot write no/dir: No such file or directory"),
         (f"get {URL} --summary .", "cannot write .: Is a directory"),
         (f"get {URL} --failed a --summary a", "--failed and --summary need a file each"),
+        (f"get {URL} --wait x", '--wait "x": write a time such as 30, 30s, 5m or 2h'),
+        (f"get {URL} --metrics .", "cannot write .: Is a directory"),
         (f"get {URL} --output-dir=", '--output-dir "": write a directory such as fetched'),
     ],
 )

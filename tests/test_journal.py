@@ -3,11 +3,13 @@
 import asyncio
 import errno
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +260,9 @@ async def test_a_damaged_end_of_a_line(directory: Directory) -> None:
 async def test_busy(directory: Directory) -> None:
     """A second run on the directory is refused, told who has it, and changes nothing; it may start when that ends."""
     async with directory.journal() as first:
-        with pytest.raises(BusyError, match=rf"^another fetcher \(pid {os.getpid()}\) is using {directory.root}$"):
+        since = datetime.fromtimestamp((directory.root / ".fetcher/lock").stat().st_mtime).strftime("%H:%M:%S")  # noqa: DTZ006
+        said = f"another fetcher (pid {os.getpid()}, since {since}) is using {directory.root}"
+        with pytest.raises(BusyError, match=f"^{re.escape(said)}$"):
             async with directory.journal():
                 pytest.fail("two runs at once")
         await first.write([directory.settled(fetched("http://h/a"))])

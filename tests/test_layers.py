@@ -23,7 +23,7 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 LAYERS: Final = (
     "text frozen errors model options events status",
     "hashtable body urls limits lanes retry redirects conditional mediatypes paths naming plan history scheduler",
-    "clock descriptors atomic disk cookiejar cookies transport sinks sources replay audit compaction journal demosite",
+    "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
     "recorder fetch engines run wiring api",
     "views cli",
 )

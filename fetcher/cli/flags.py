@@ -99,7 +99,7 @@ class Flags:
             "-H",
             "--header",
             metavar="'K: V'",
-            help="send a header field to the URL's own origin; @FILE reads them, out of sight of ps",
+            help="a field for the URL's own origin; @FILE reads them",
             rich_help_panel=REQUEST,
             show_default=False,
             callback=_or_environment,
@@ -151,11 +151,17 @@ class Flags:
     summary: Annotated[str | None, _option(PRINTING, "write the end summary as JSON", "--summary", metavar="FILE")] = (
         None
     )
+    metrics: Annotated[
+        str | None, _option(PRINTING, "write numbers for Prometheus' node exporter", "--metrics", metavar="FILE")
+    ] = None
 
     dry_run: Annotated[
         bool,
         _option(RUN, "send nothing; print what would be fetched where", "-n", "--dry-run", show_default=False),
     ] = False
+    wait: Annotated[str, _option(RUN, "for another run in DIR to end: 10m", "--wait", metavar="DUR")] = (
+        f"{_DEFAULTS.output.wait:g}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,21 +4,24 @@ import asyncio
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
-from fetcher.atomic import AtomicFile
+from fetcher.atomic import AtomicFile, replace_file
 from fetcher.cli import params
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
+from fetcher.cli.metrics import MetricsFile
 from fetcher.cli.show import Show
 from fetcher.cli.signals import handled
-from fetcher.errors import UsageError
+from fetcher.errors import LocalError, UsageError
+from fetcher.events import Notice
 from fetcher.model import Stop, Summary
-from fetcher.naming import Template
+from fetcher.naming import STATE_DIRECTORY, Template
 from fetcher.options import Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls, Wire
 from fetcher.status import ExitStatus, exit_status
 from fetcher.views.failed import FailedList
@@ -35,8 +38,10 @@ def options_of(flags: Flags) -> Options:
     """Return what was typed as options; raises UsageError for what cannot be meant."""
     Template.parse(flags.name)
     params.choice("--progress", flags.progress, ("auto", "live", "lines", "off"))
-    if flags.failed is not None and flags.failed == flags.summary:
-        raise UsageError("--failed and --summary need a file each")
+    written = {"--failed": flags.failed, "--summary": flags.summary, "--metrics": flags.metrics}
+    for one, another in combinations((name for name, path in written.items() if path is not None), 2):
+        if written[one] == written[another]:
+            raise UsageError(f"{one} and {another} need a file each")
     return Options(
         limits=Limits(
             concurrency=params.whole("--concurrency", flags.concurrency),
@@ -61,6 +66,7 @@ def options_of(flags: Flags) -> Options:
             name=flags.name,
             existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
             save=not flags.no_save,
+            wait=params.duration("--wait", flags.wait),
         ),
         headers=params.headers("--header", flags.header or []),
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
@@ -99,6 +105,7 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
     """
     flags, environment = show.flags, show.environment
     with ExitStack() as files:
+        metrics = files.enter_context(MetricsFile(Path(flags.metrics), show)) if flags.metrics is not None else None
         writers: list[RecordWriter] = []
         if flags.failed is not None:
             writers.append(FailedList(files.enter_context(AtomicFile(Path(flags.failed)))))
@@ -109,6 +116,8 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
         status = exit_status(summary)
         if numbers is not None:
             numbers.write(summary_json(summary, status))
+        if metrics is not None:
+            metrics.ended(summary, status)
     show.end(summary)
     return status
 
@@ -131,7 +140,22 @@ async def fetch(options: Options, found: Sequence["Source"], writers: Sequence["
         # The screen goes first: a signal that is not handled ends the process where it stands.
         with handled(stop, show.report):
             async with show:
-                return await run(found, count=show.counts)
+                summary = await run(found, count=show.counts)
+            return await _kept(summary, options, show)
+
+
+async def _kept(summary: Summary, options: Options, show: Show) -> Summary:
+    """Keep the summary in the directory, while that is ours; return it, changed if there is no room for it."""
+    if not options.output.save or options.dry_run:
+        return summary
+    path = options.output.directory / STATE_DIRECTORY / "last-run.json"
+    try:
+        await asyncio.to_thread(replace_file, path, summary_json(summary, exit_status(summary)))
+    except LocalError as error:
+        if summary.stop is None:
+            show.observe(Notice(error.message))
+            return replace(summary, stop=Stop.DISK)
+    return summary
 
 
 def summary_json(summary: Summary, status: ExitStatus) -> bytes:

@@ -9,7 +9,7 @@ from typing import Final, Self
 from fetcher.cli.env import Display, Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.clock import SystemClock
-from fetcher.events import Counters, Event, Notice
+from fetcher.events import Counters, Event, Notice, Waiting
 from fetcher.model import Stop, Summary
 from fetcher.text import printable
 from fetcher.urls import redact
@@ -56,7 +56,7 @@ class Show:
         """Show an event, if it is one to be shown."""
         if isinstance(event, Notice):
             self._notice = event.message
-        if self.flags.quiet < 2:
+        if self.flags.quiet < (1 if isinstance(event, Waiting) else 2):
             self._hear(event)
 
     def stopping(self) -> None:

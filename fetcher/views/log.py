@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fetcher.events import Event, Notice, Observer, Redirected, Retrying, Trouble
+from fetcher.events import Event, Notice, Observer, Redirected, Retrying, Trouble, Waiting
 from fetcher.model import Request
 from fetcher.text import span_text
 from fetcher.urls import redact
@@ -12,7 +12,7 @@ def listener(print_line: Callable[[str], None], *, verbose: bool) -> Observer:
     """Return an observer that prints notices and, if ``verbose``, every retry and redirect with its URL."""
 
     def hear(event: Event) -> None:
-        line = _line(event) if verbose or isinstance(event, Notice | Trouble) else None
+        line = _line(event) if verbose or isinstance(event, Notice | Waiting | Trouble) else None
         if line is not None:
             print_line(line)
         if isinstance(event, Trouble) and verbose:
@@ -24,7 +24,7 @@ def listener(print_line: Callable[[str], None], *, verbose: bool) -> Observer:
 
 def _line(event: Event) -> str:
     match event:
-        case Notice(message=message):
+        case Notice(message=message) | Waiting(message=message):
             return f"fetcher: {message}"
         case Retrying(request=request, error=error, attempt=attempt, delay=delay):
             return f"retry {attempt} in {span_text(delay)}: {error.kind}: {error.message}  {_where(request)}"
