@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import fastjsonschema
+
+from fetcher.schema import record_schema
+
+#: Raises JsonSchemaValueException unless it is given a record.
+check_record: Final = fastjsonschema.compile(record_schema())
+
 FETCHER: Final = ("-m", "fetcher")
 
 #: What Python and asyncio print, whatever the exit status, about things that were never closed or awaited.
@@ -43,11 +50,17 @@ class Ran:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Standard output as NDJSON. Raises AssertionError unless it is whole lines, each a JSON object."""
+        """Standard output as NDJSON.
+
+        Raises AssertionError unless it is whole lines, each a JSON object, and those that are records fit the schema.
+        """
         lines = self.stdout_bytes.split(b"\n")
         assert lines.pop() == b"", f"the last line is torn: {self.stdout_bytes[-200:]!r}"
         records = [json.loads(line) for line in lines]
         assert all(isinstance(record, dict) for record in records), f"not all are objects: {self.stdout}"
+        for record in records:
+            if "outcome" in record:
+                check_record(record)
         return records
 
 

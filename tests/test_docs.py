@@ -24,11 +24,13 @@ from fetcher.naming import Template
 from fetcher.options import Limits, Retries, Timeouts
 from fetcher.plan import Planner
 from fetcher.run import GRACE
+from fetcher.schema import record_schema
 from fetcher.sinks import files
 from fetcher.sources.text import MAX_LINE
 from fetcher.status import ExitStatus
 from fetcher.transport import connector, session
 from fetcher.urls import MAX_URL
+from tests.command import check_record
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
@@ -140,6 +142,26 @@ def test_record_example() -> None:
     rows = {words(row[0])[0]: row[2] for row in table("The record")}
     assert set(words(rows["outcome"])) == set(Outcome)
     assert words(rows["timings"]) == [" ".join(field.name for field in fields(Timings))]
+
+
+def test_record_schema() -> None:
+    """The record in docs/record.md fits the schema, and so does the table's type of every key."""
+    whole, error = (json.loads(block.text) for block in blocks("json"))
+    check_record(whole)
+    check_record({**whole, "outcome": "failed", "ok": False, "error": error})
+    short = {
+        "string": "string",
+        "integer": "int",
+        "number": "float",
+        "boolean": "bool",
+        "array": "list",
+        "object": "object",
+    }
+    types = {}
+    for key, shape in record_schema()["properties"].items():
+        names = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
+        types[key] = short[names[0]] + ("?" if "null" in names else "")
+    assert {words(row[0])[0]: row[1] for row in table("The record")} == types
 
 
 def test_error_kinds() -> None:

@@ -133,6 +133,16 @@ def verify(
 
 
 @app.command(cls=QuickCommand)
+def schema() -> None:
+    """Print the shape of a record as JSON Schema."""
+    import orjson
+
+    from fetcher.schema import record_schema
+
+    print(orjson.dumps(record_schema(), option=orjson.OPT_INDENT_2).decode(), flush=True)
+
+
+@app.command(cls=QuickCommand)
 def demo(
     *,
     serve: Annotated[
