@@ -8,7 +8,6 @@ EXAMPLES = """\
   fetcher get urls.txt --concurrency 50
   fetcher get urls.txt | jq -r 'select(.ok|not).url'
   zcat big.txt.gz | fetcher get - -o mirror --per-host 4 --host-rate 10
-  fetcher get https://example.com/a.pdf https://example.com/b.pdf
 """
 
 RETRY_EXAMPLES = """\

@@ -70,7 +70,7 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
     options = options_of(flags)
     from fetcher.wiring import maker
 
-    maker(options.transport)
+    maker(options)
     with Past(Path(flags.output_dir)) as past:
         source = FailedSource(past, kinds)
         if not flags.quiet:
