@@ -57,6 +57,7 @@ class _Connection:
             self.writer.close()
             with suppress(OSError):
                 await self.writer.wait_closed()
+            self.writer.transport.abort()  # asyncio's TLS can leave the socket beneath it open
 
     async def _exchange(self) -> bool:
         """Read and answer one request; False if the connection ends with it."""

@@ -162,9 +162,7 @@ class EngineContract:
         for host in range(3):
             assert server.active_peak(f"h{host}/") <= limits.per_host
 
-    @pytest.mark.parametrize(
-        ("limits", "per_second"), [(Limits(rate=40.0), 40), (Limits(host_rate=20.0), 40), (Limits(rate=1e4), 1e4)]
-    )
+    @pytest.mark.parametrize(("limits", "per_second"), [(Limits(rate=40.0), 40), (Limits(host_rate=20.0), 40)])
     async def test_rates(
         self, limits: Limits, per_second: float, opened: Opened, server: Scope, tmp_path: Path
     ) -> None:
@@ -211,7 +209,7 @@ class EngineContract:
         for record in records.values():
             assert record.error is not None
             assert record.error.kind == ErrorKind.CANCELLED
-            assert record.error.message.startswith("stopped by a test after ")
+            assert record.error.message.startswith("stopped by a test")
         assert below(tmp_path) == [".fetcher", ".fetcher/partial"]
 
     async def test_stopped_at_once(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
