@@ -259,7 +259,9 @@ class Server:
     async def _shut(self) -> None:
         for listener in self._listeners:
             listener.close()
-        for _ in range(3):  # who has just come is let in, and gets a task, in the loop's next turns
+        # Who has just come gets a transport, a protocol and a task in turns of the loop; a task that is cancelled before
+        # it begins would leave the socket open.
+        for _ in range(10):
             await asyncio.sleep(0)
         for writer in self._serving.values():
             writer.transport.abort()
