@@ -1,5 +1,6 @@
 """What every test can ask for: the hostile server, the real command, and that nothing is left behind."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -102,3 +103,15 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported and collected: it will not become garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Look for garbage behind each test, so that what it has left open is its own fault and not a later one's."""
+    gc.collect()
