@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from fetcher.api import fetch_all, fetch_one
     from fetcher.errors import BusyError, Error, ErrorKind, LocalError, UsageError
     from fetcher.model import Outcome, Record, Request, Summary
-    from fetcher.options import Existing, Limits, Options, Output, Retries, Timeouts, Tls
+    from fetcher.options import Bounds, Existing, Limits, Options, Output, Retries, Timeouts, Tls
 
 __all__ = [
+    "Bounds",
     "BusyError",
     "Error",
     "ErrorKind",
@@ -42,7 +43,7 @@ _HOMES: Final = {
     "fetcher.api": ("fetch_all", "fetch_one"),
     "fetcher.errors": ("BusyError", "Error", "ErrorKind", "LocalError", "UsageError"),
     "fetcher.model": ("Outcome", "Record", "Request", "Summary"),
-    "fetcher.options": ("Existing", "Limits", "Options", "Output", "Retries", "Timeouts", "Tls"),
+    "fetcher.options": ("Bounds", "Existing", "Limits", "Options", "Output", "Retries", "Timeouts", "Tls"),
 }
 
 

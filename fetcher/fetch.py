@@ -15,10 +15,11 @@ from fetcher.conditional import Held, remainder, strong_validator
 from fetcher.cookies import Cookies
 from fetcher.errors import Error, ErrorKind, FetchError, http_kind, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
+from fetcher.limits import TokenBucket
 from fetcher.model import Attempt, Head, Headers, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
-from fetcher.retry import retry_after
+from fetcher.retry import quota_reset, retry_after
 from fetcher.sinks.base import Sink, Writer
 from fetcher.text import seconds_text, size_text
 from fetcher.transport.base import Hop, Response, Transport
@@ -93,6 +94,7 @@ class Fetch:
         self._sink = sink
         self._identity = identity
         self._limits = limits
+        self._speed = TokenBucket(limits.max_speed) if limits.max_speed is not None else None
         self._clock = clock
 
     async def attempt(self, transfer: Transfer, number: int, total: float | None, observe: Observer) -> Attempt:
@@ -168,9 +170,10 @@ class Fetch:
         if rest is None:
             held = None
         if not 200 <= response.status < 300 or (response.status == 206 and held is None):
-            progress.retry_after = retry_after(answer.fields.get("retry-after"), self._clock.now())
+            progress.retry_after = _wish(answer, self._clock.now())
             await _drain(response)
             raise _bad_status(response)
+        progress.retry_after = quota_reset(answer.fields, self._clock.now())
         if response.status == 204:
             return Stored(None, 0, None)
         start = held.size if held is not None else 0
@@ -199,6 +202,8 @@ class Fetch:
             while chunk := await response.read():
                 transfer.received += len(chunk)
                 transfer.last_byte = self._clock.monotonic()
+                if self._speed is not None:
+                    await self._slow_down(self._speed, len(chunk), transfer.last_byte)
                 if between is None:
                     await writer.write(chunk)
                 else:
@@ -213,6 +218,13 @@ class Fetch:
                 cut_short = is_transient(error.kind)
             await (writer.hold() if cut_short else writer.abort())
             raise
+
+    async def _slow_down(self, speed: TokenBucket, received: int, now: float) -> None:
+        """Wait until so many bytes were not too many; what is not read meanwhile waits in the network."""
+        speed.take(now, received)
+        wait = speed.ready_at(now) - now
+        if wait > 0:
+            await self._clock.sleep(wait)
 
 
 class _Answer:
@@ -239,6 +251,12 @@ class _Answer:
         told = (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
         rest = remainder(held, *told)
         return rest if self.response.length in (None, rest) else None
+
+
+def _wish(answer: _Answer, now: float) -> float | None:
+    """Return the seconds that the origin of a failure asks to be left alone, now being seconds since 1970."""
+    asked, quota = retry_after(answer.fields.get("retry-after"), now), quota_reset(answer.fields, now)
+    return quota if not asked else max(asked, quota or 0.0)
 
 
 async def _drain(response: Response) -> None:

@@ -1,5 +1,6 @@
 """L1: what has happened to one request, attempt by attempt, and the record it ends as."""
 
+from fetcher.errors import Error, ErrorKind
 from fetcher.frozen import value
 from fetcher.model import Attempt, Outcome, Record, Request, timestamp
 
@@ -69,3 +70,15 @@ class History:
             timings=last.timings,
             warnings=last.warnings,
         )
+
+
+def untried(request: Request, reason: str) -> Record:
+    """Return the record of a request that was not made because its host is down, for this reason."""
+    return Record(
+        url=request.url,
+        source=request.source,
+        line=request.line,
+        host=request.host,
+        outcome=_FAILED,
+        error=Error.of(ErrorKind.HOST_DOWN, f"not tried: {request.host}: {reason}"),
+    )

@@ -17,7 +17,7 @@ def keeps_hosts_whole(limits: Limits, workers: int) -> bool:
 
     A host is divided, and its limits with it, where no worker could reach them alone and there is something for each.
     """
-    if limits.host_rate is not None:
+    if limits.host_rate is not None or limits.adaptive:
         return True
     return limits.per_host is not None and limits.per_host <= max(workers - 1, limits.concurrency // workers)
 
@@ -32,6 +32,7 @@ def share(limits: Limits, workers: int, worker: int) -> Limits:
         concurrency=limits.concurrency // workers + (worker < limits.concurrency % workers),
         per_host=per_host,
         rate=None if limits.rate is None else limits.rate / workers,
+        max_speed=None if limits.max_speed is None else max(1.0, limits.max_speed / workers),
     )
 
 

@@ -28,8 +28,8 @@ class TokenBucket:
         """Return when the next token is there: ``now`` itself, or a later time at which it will be."""
         return max(now, self._full + (self._taken + 1 - self._burst) / self._rate)
 
-    def take(self, now: float) -> None:
-        """Take one token. Whoever takes before it is ready borrows it, and those who come later wait longer."""
+    def take(self, now: float, tokens: int = 1) -> None:
+        """Take tokens. Whoever takes them before they are ready borrows, and those who come later wait longer."""
         if now > self._full + self._taken / self._rate:
             self._full, self._taken = now, 0
-        self._taken += 1
+        self._taken += tokens

@@ -10,6 +10,9 @@ from fetcher.errors import UsageError
 #: How files are called when the user says nothing else.
 DEFAULT_NAME: Final = "{host}/{path}"
 
+#: As many at once as ``auto`` ever tries, all hosts together.
+MOST_ADAPTIVE: Final = 200
+
 #: More processes than any machine has use for.
 MAX_WORKERS: Final = 256
 
@@ -35,12 +38,19 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much at once and how fast. Rates are requests started per second; ``max_size`` is decoded bytes."""
+    """How much at once and how fast. Rates are requests started per second; ``max_size`` is decoded bytes.
+
+    ``max_speed`` is bytes of bodies received per second, by all transfers together.
+
+    With ``adaptive`` each host gets as many at once, within these limits, as it answers without getting slower.
+    """
 
     concurrency: int = 50
+    adaptive: bool = False
     per_host: int | None = None
     rate: float | None = None
     host_rate: float | None = None
+    max_speed: float | None = None
     max_size: int | None = None
     max_redirects: int = 20
 
@@ -49,6 +59,7 @@ class Limits:
         _require(self.per_host is None or self.per_host >= 1, f"per-host must be at least 1, not {self.per_host}")
         _require(self.rate is None or self.rate > 0, "rate must be above 0")
         _require(self.host_rate is None or self.host_rate > 0, "host-rate must be above 0")
+        _require(self.max_speed is None or self.max_speed >= 1, "max-speed must be at least 1 byte per second")
         _require(self.max_size is None or self.max_size >= 0, "max-size must not be negative")
         _require(self.max_redirects >= 0, f"max-redirects must not be negative: {self.max_redirects}")
 
@@ -82,6 +93,24 @@ class Retries:
     def __post_init__(self) -> None:
         _require(self.count >= 0, f"retries must not be negative: {self.count}")
         _require(self.max_wait >= 0, "max-retry-wait must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """When a run gives up: after ``deadline`` seconds, or when more than ``failures`` rows have failed.
+
+    ``failed_share`` is the same as a part of all settled rows, 0 to 1, of which there must be a hundred first.
+    """
+
+    deadline: float | None = None
+    failures: int | None = None
+    failed_share: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.deadline is None or self.deadline > 0, "deadline must be above 0")
+        _require(self.failures is None or self.failures >= 0, "max-failures must not be negative")
+        share = self.failed_share
+        _require(share is None or 0 <= share < 1, "max-failures must be below 100 percent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +153,7 @@ class Options:
     ``headers`` go with the first request to the URL's own origin and are never sent to another one;
     ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``. With ``block_private`` no
     connection is made to an address that is not of the public internet, whatever name or redirect leads there.
+    ``contact`` is told in the User-Agent, so that who runs a server knows whom to write to.
     ``workers`` is how many processes fetch, which share the limits; with more than one, a script that calls the library
     must be importable without running (``if __name__ == "__main__":``), as multiprocessing demands.
     """
@@ -131,10 +161,12 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     retries: Retries = field(default_factory=Retries)
+    bounds: Bounds = field(default_factory=Bounds)
     tls: Tls = field(default_factory=Tls)
     output: Output = field(default_factory=Output)
     headers: tuple[tuple[str, str], ...] = ()
     user_agent: str | None = None
+    contact: str | None = None
     proxy: str | None = None
     block_private: bool = False
     transport: Carrier = Carrier.SESSION

@@ -1,6 +1,7 @@
 """L1: whether and when a failed attempt is made again."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -11,6 +12,16 @@ from fetcher.model import Attempt
 
 #: Transient for a later run, not for this one.
 _LATER_RUN: Final = frozenset({ErrorKind.CANCELLED, ErrorKind.HOST_DOWN})
+
+#: Where servers tell how much of a quota is left, and for how long: as two fields of numbers, and in one.
+_QUOTA_FIELDS: Final = (("ratelimit-remaining", "ratelimit-reset"), ("x-ratelimit-remaining", "x-ratelimit-reset"))
+_QUOTA: Final = "ratelimit"
+_NOTHING: Final = re.compile(r"\s*0+(?:\.0*)?\s*(?:[,;]|$)")
+_NUMBER: Final = re.compile(r"\s*([0-9]{1,15})(?:\.[0-9]*)?\s*(?:[,;]|$)")
+_REMAINING: Final = re.compile(r"(?:^|[;,\s])(?:r|remaining)\s*=\s*0+\s*(?:[;,]|$)", re.IGNORECASE)
+_RESET: Final = re.compile(r"(?:^|[;,\s])(?:t|reset)\s*=\s*([0-9]{1,15})\s*(?:[;,]|$)", re.IGNORECASE)
+#: A reset beyond this is no number of seconds but a time since 1970, as some servers send it.
+_EPOCH: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +73,24 @@ def retry_after(value: str | None, now: float) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return seconds if seconds > 0 else None
+
+
+def quota_reset(fields: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds until there is a quota again, if a response says that nothing is left of it; else None.
+
+    Takes the RateLimit field of draft-ietf-httpapi-ratelimit-headers, in its older form of three parameters too, and
+    the RateLimit-* and X-RateLimit-* fields before it, whose reset may be a time since 1970. Of several, the longest.
+    """
+    waits: list[float] = []
+    for remaining, until in _QUOTA_FIELDS:
+        if remaining in fields and _NOTHING.match(fields[remaining]):
+            said = _NUMBER.match(fields.get(until, ""))
+            seconds = float(said[1]) if said is not None else 0.0
+            waits.append(seconds - now if seconds > _EPOCH else seconds)
+    if _QUOTA in fields:
+        one = fields[_QUOTA]
+        # In the newer form a comma parts policies, each with its own r and t; in the older one it parts the parameters.
+        empty = [policy for policy in (one.split(",") if ";" in one else [one]) if _REMAINING.search(policy)]
+        waits += [float(said[1]) for policy in empty if (said := _RESET.search(policy)) is not None]
+    longest = max(waits, default=0.0)
+    return longest if longest > 0 else None

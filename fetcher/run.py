@@ -19,6 +19,7 @@ from fetcher.options import Existing, Options
 from fetcher.plan import Planner, Repeated, carried, planned
 from fetcher.recorder import Recorder
 from fetcher.sources.base import Source
+from fetcher.text import span_text
 
 #: How long transfers under way may take to finish once the run is asked to stop, in seconds.
 GRACE: Final = 5.0
@@ -30,6 +31,8 @@ _COUNT_AFTER: Final = 0.3
 _REFILL: Final = 256
 #: Look-ups of what earlier runs have stored go to the disk in batches of at most this many.
 _LOOK_UPS: Final = 256
+#: A share of failures means something among so many settled rows.
+_SAMPLE: Final = 100
 
 _STOPPED_BY: Final = {
     Stop.INTERRUPT: "stopped by Ctrl-C",
@@ -84,6 +87,8 @@ class Run:
         self._look_ups: asyncio.Queue[Request | Repeated] = asyncio.Queue()
         self._outstanding = 0
         self._most = options.limits.look_ahead
+        bounds = options.bounds
+        self._failures_count = bounds.failures is not None or bounds.failed_share is not None
         self._fed = False
         self._stop: Stop | None = None
         self._told = False
@@ -99,6 +104,8 @@ class Run:
         async with self._recorder, asyncio.TaskGroup() as tasks:
             helpers = [tasks.create_task(self._feed(sources)), tasks.create_task(self._look_up())]
             engine = tasks.create_task(self._parts.engine.run(self))
+            if self._options.bounds.deadline is not None:
+                helpers.append(tasks.create_task(self._expire(self._options.bounds.deadline)))
             if count:
                 helpers.append(tasks.create_task(self._count(sources, after=_COUNT_AFTER)))
             await self._over.wait()
@@ -112,15 +119,38 @@ class Run:
             await give([asyncio.create_task(self._count(sources))], _COUNTING, self._abort)
         return self._counters.summary(self._parts.clock.monotonic(), self._stop)
 
-    def stop(self, reason: Stop) -> None:
-        """End the run: start nothing more, let transfers under way finish for a while. The second call drops them."""
+    def stop(self, reason: Stop, words: str | None = None) -> None:
+        """End the run: start nothing more, let transfers under way finish for a while. The second call drops them.
+
+        ``words`` say of what is dropped why it was, better than the reason alone.
+        """
         if self._stop is None:
             self._stop = reason
-            self._counters.stopping = _STOPPED_BY[reason]
-            self._parts.engine.stop(_STOPPED_BY[reason])
+            self._counters.stopping = words or _STOPPED_BY[reason]
+            self._parts.engine.stop(self._counters.stopping)
         elif reason not in _AT_ONCE:
             self._abort.set()
         self._over.set()
+
+    async def _expire(self, seconds: float) -> None:
+        """Stop the run when its time is over."""
+        await self._parts.clock.sleep(seconds)
+        self._reach(f"stopped by --deadline {span_text(seconds)}")
+
+    def _check_failures(self) -> None:
+        """Stop the run if too much of it has failed."""
+        bounds, counters = self._options.bounds, self._counters
+        if bounds.failures is not None and counters.failed > bounds.failures:
+            self._reach(f"stopped by --max-failures {bounds.failures}")
+        share = bounds.failed_share
+        if share is not None and counters.settled >= _SAMPLE and counters.failed > share * counters.settled:
+            self._reach(f"stopped by --max-failures {100 * share:g}%")
+
+    def _reach(self, words: str) -> None:
+        """Stop at a limit, unless the run is ending anyway."""
+        if self._stop is None and not self._over.is_set():
+            self._parts.observe(Notice(words))
+            self.stop(Stop.LIMIT, words)
 
     async def _feed(self, sources: Sequence[Source]) -> None:
         """Plan rows as long as there is room for what they ask for."""
@@ -207,6 +237,8 @@ class Run:
             self._room.set()
         if self._fed and not self._outstanding:
             self._over.set()
+        if self._failures_count:
+            self._check_failures()
         await self._recorder.put(*batch)
 
     async def _settle(self, record: Record, key: str | None) -> None:

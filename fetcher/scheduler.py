@@ -8,33 +8,40 @@ A request is in one of three places. It never sleeps in a task and never holds a
        +-- add(not_before) --> delayed <---------- a retry is added again -----+
 
 Hosts take turns (round robin), each host's requests keep their order; those whose time has come go first. A host
-leaves the ring while it has nothing queued, runs as many requests as it may, or waits for its rate; a list sorted by
-host runs like a shuffled one as far as the look-ahead reaches.
+leaves the ring while it has nothing queued, runs as many requests as it may, waits for its rate, or has asked to be left
+alone; a list sorted by host runs like a shuffled one as far as the look-ahead reaches.
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 
+from fetcher.adaptive import Adaptive
 from fetcher.limits import TokenBucket
 from fetcher.model import Request
+from fetcher.origins import MEMORY, Origin, Pushback, Refusal
 
 
 class _Host:
     """One host: its queue, of which the first ``due`` had to wait, how many run, and if it is in the ring or held.
 
-    Its ``bucket`` has all its tokens at ``full``; from then on a new one would do as well.
+    Its ``bucket`` has all its tokens at ``full``, and ``origin`` is forgotten then if it is in trouble; from then on a new
+    host would do as well.
     """
 
-    __slots__ = ("bucket", "due", "full", "listed", "queue", "running")
+    __slots__ = ("adaptive", "bucket", "due", "full", "limit", "listed", "noted", "origin", "queue", "running")
 
-    def __init__(self, rate: float | None) -> None:
+    def __init__(self, rate: float | None, limit: float, adaptive: Adaptive | None) -> None:
         self.queue: deque[Request] = deque()
         self.due = 0
         self.running = 0
         self.listed = False
         self.bucket = TokenBucket(rate) if rate is not None else None
+        self.limit = limit if adaptive is None else adaptive.limit
+        self.adaptive = adaptive
         self.full = -inf
+        self.noted = inf
+        self.origin: Origin | None = None
 
     @property
     def idle(self) -> bool:
@@ -48,9 +55,19 @@ class Scheduler:
     """
 
     def __init__(
-        self, *, per_host: int | None = None, rate: float | None = None, host_rate: float | None = None
+        self,
+        *,
+        per_host: int | None = None,
+        rate: float | None = None,
+        host_rate: float | None = None,
+        pushback: Pushback | None = None,
+        adaptive: bool = False,
     ) -> None:
-        self._per_host = per_host
+        self._per_host = inf if per_host is None else per_host
+        self._adaptive = adaptive
+        #: Whether a host may have to wait although it runs less than ``per_host``; most runs end before any has to.
+        self._heeds = adaptive or host_rate is not None
+        self._pushback = pushback or Pushback(0, inf)
         self._host_rate = host_rate
         self._refill = 0.0 if host_rate is None else 1 / host_rate
         self._bucket = TokenBucket(rate) if rate is not None else None
@@ -91,8 +108,7 @@ class Scheduler:
         while self._ring:
             name = self._ring.popleft()
             host = self._hosts[name]
-            if host.bucket is not None and (ready := host.bucket.ready_at(now)) > now:
-                heappush(self._held, (ready, name))
+            if self._heeds and not self._may_start(name, host, now):
                 continue
             return self._start(name, host, now)
         return None
@@ -113,8 +129,78 @@ class Scheduler:
         if host.queue:
             self._list(request.host, host)
         elif not host.running:
-            heappush(self._idle, (host.full, request.host))
+            if host.full != host.noted:
+                host.noted = host.full
+                heappush(self._idle, (host.full, request.host))
             self._forget(now)
+
+    def answered(self, name: str, started: float, ended: float) -> bool:
+        """Learn that a host has answered a request; to be told, like what follows, before its end.
+
+        Tell whether more than before may start when it has ended.
+        """
+        host = self._hosts.get(name) if self._heeds else None
+        if host is None:
+            return False
+        more = False
+        if host.adaptive is not None:
+            more = host.adaptive.answered(ended - started, host.running)
+            host.limit = host.adaptive.limit
+            if host.full < ended + MEMORY / 2:
+                host.full = ended + MEMORY
+        if host.origin is not None:
+            host.origin.answered(started)
+            if host.origin.healthy:
+                host.origin = None
+            more = True
+        return more
+
+    def refused(self, name: str, refusal: Refusal) -> None:
+        """Learn that a host wants to be left alone for a while: its requests wait, and then start one by one."""
+        host = self._host(name)
+        self._heeds = True
+        origin = host.origin = host.origin or Origin(self._pushback)
+        running = max(1, host.running)
+        if origin.refused(refusal, running) and host.adaptive is not None:
+            host.adaptive.refused(running)
+            host.limit = host.adaptive.limit
+        self._remember(name, host, max(origin.until, refusal.ended) + MEMORY)
+
+    def unreached(self, name: str, started: float, now: float) -> None:
+        """Learn that no connection could be made to a host."""
+        host = self._host(name)
+        self._heeds = True
+        origin = host.origin = host.origin or Origin(self._pushback)
+        origin.unreached(started, now, max(1, host.running))
+        self._remember(name, host, max(origin.until, now) + MEMORY)
+
+    def down(self, name: str, now: float) -> str:
+        """Return why a host's requests had better not wait for it; empty if it is worth a try now."""
+        host = self._hosts.get(name)
+        return host.origin.down if host is not None and host.origin is not None and host.origin.until > now else ""
+
+    def withdraw(self, name: str) -> list[Request]:
+        """Take back all requests to a host that wait, delayed ones last."""
+        host = self._hosts.get(name)
+        taken: list[Request] = []
+        if host is not None:
+            taken += host.queue
+            host.queue.clear()
+            host.due = 0
+            if host.listed:
+                host.listed = False
+                self._ring = deque(each for each in self._ring if each != name)
+                self._held = [each for each in self._held if each[1] != name]
+                heapify(self._held)
+            if host.idle:
+                heappush(self._idle, (host.full, name))
+        delayed = [each for each in self._delayed if each[2].host == name]
+        if delayed:
+            self._delayed = [each for each in self._delayed if each[2].host != name]
+            heapify(self._delayed)
+            taken += [request for _, _, request in sorted(delayed)]
+        self._count -= len(taken)
+        return taken
 
     def drain(self) -> int:
         """Forget everything that waits, and return how many requests that were."""
@@ -132,14 +218,34 @@ class Scheduler:
     def _host(self, name: str) -> _Host:
         host = self._hosts.get(name)
         if host is None:
-            host = self._hosts[name] = _Host(self._host_rate)
+            host = self._hosts[name] = _Host(
+                self._host_rate, self._per_host, Adaptive(self._per_host) if self._adaptive else None
+            )
         return host
+
+    def _remember(self, name: str, host: _Host, until: float) -> None:
+        host.full = max(host.full, until)
+        if host.idle:
+            heappush(self._idle, (host.full, name))
 
     def _list(self, name: str, host: _Host) -> None:
         """Give the host its place in the ring if it has something to start and may start it."""
-        if host.queue and not host.listed and (self._per_host is None or host.running < self._per_host):
+        if host.queue and not host.listed and host.running < host.limit:
             host.listed = True
             self._ring.append(name)
+
+    def _may_start(self, name: str, host: _Host, now: float) -> bool:
+        """Tell whether a host that has its turn may use it; if not, note when, or what, it waits for."""
+        origin = host.origin
+        if host.running >= host.limit or (origin is not None and host.running >= origin.limit):
+            host.listed = False
+            return False
+        ready = now if origin is None else origin.until
+        if host.bucket is not None:
+            ready = max(ready, host.bucket.ready_at(now))
+        if ready > now:
+            heappush(self._held, (ready, name))
+        return ready <= now
 
     def _start(self, name: str, host: _Host, now: float) -> Request:
         request = host.queue.popleft()
@@ -176,5 +282,7 @@ class Scheduler:
         while self._idle and self._idle[0][0] <= now:
             name = heappop(self._idle)[1]
             host = self._hosts.get(name)
-            if host is not None and host.idle and host.full <= now:
-                del self._hosts[name]
+            if host is not None:
+                host.noted = inf
+                if host.idle and host.full <= now:
+                    del self._hosts[name]

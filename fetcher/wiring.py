@@ -127,7 +127,10 @@ async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator
     reach = Reach(connections=options.limits.concurrency, block_private=options.block_private)
     make = maker(options)
     async with make(options.timeouts, options.tls, Proxies(options.proxy), clock, reach) as transport:
-        identity = Identity(options.user_agent or USER_AGENT, options.headers)
+        agent = options.user_agent or USER_AGENT
+        if options.contact is not None:
+            agent = f"{agent} (+{options.contact})"
+        identity = Identity(agent, options.headers)
         yield Fetch(transport, sink, identity, options.limits, clock)
 
 
@@ -145,7 +148,7 @@ def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "P
         for number in range(workers)
     ]
     whole = keeps_hosts_whole(limits, workers)
-    lanes = Lanes(workers, whole_hosts=whole, sticky=limits.host_rate is not None)
+    lanes = Lanes(workers, whole_hosts=whole, sticky=limits.host_rate is not None or limits.adaptive)
     return Processes(Crew(assignments, lanes, _worker_engine), naming, ears.clock, ears.counters, ears.observe)
 
 

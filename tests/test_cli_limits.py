@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fetcher import __version__
 from tests.answers import Value
 from tests.command import Command
 from tests.server import Scope
@@ -125,3 +126,35 @@ def test_total_timeout_of_a_handshake(run_fetcher: Command) -> None:
         ran = run_fetcher("get", url, "--timeout", "0.7s", "--retries", "0")
     assert time.monotonic() - began < 4
     assert [record["error"]["kind"] for record in ran.records] == ["timeout.total"]
+
+
+def test_deadline(run_fetcher: Command, server: Scope) -> None:
+    """A run that is out of time ends with status 5 and says why; the same command again does just the rest."""
+    words = ["get", *(server.url(str(number), delay=0.3) for number in range(10)), "-c", "2"]
+    first = run_fetcher(*words, "--deadline", "0.7s")
+    done = len(first.records)
+    assert (first.code, first.stderr.count("stopped by --deadline 700 ms")) == (5, 1)
+    assert 0 < done < 10
+    assert f"{10 - done} not started" in first.stderr
+    second = run_fetcher(*words)
+    assert second.code == 0
+    assert [record["outcome"] for record in second.records].count("skipped") == done
+    assert len(server.requests()) == 10
+
+
+def test_contact(run_fetcher: Command, server: Scope) -> None:
+    """Servers are told whom to write to; what would break out of the comment is refused."""
+    assert run_fetcher("get", server.url("a"), "--contact", "me@example.com").code == 0
+    (agent,) = [value for name, value in server.requests("a")[0].headers if name.lower() == "user-agent"]
+    assert agent == f"fetcher/{__version__} (+me@example.com)"
+    for contact in ("", "a b", "a)", "(a", "a\\"):
+        assert run_fetcher("get", server.url("a"), "--contact", contact).code == 2
+
+
+def test_max_failures(run_fetcher: Command, server: Scope) -> None:
+    """A run that fails too often ends with status 5."""
+    urls = [server.url(str(number), status=404) for number in range(10)]
+    ran = run_fetcher("get", *urls, "-c", "1", "--max-failures", "3")
+    assert (ran.code, len(ran.records)) == (5, 4)
+    assert "stopped by --max-failures 3" in ran.stderr
+    assert run_fetcher("get", *urls, "--max-failures", "100%").code == 2

@@ -52,7 +52,7 @@ URL = "http://127.0.0.1:1/"
         ("get .", ". is a directory; name a list file in it"),
         (f"get {URL} nofile", "no such file: nofile"),
         (f"get {URL} -c 0", "concurrency must be 1 to 10000, not 0"),
-        (f"get {URL} -c 5x", '--concurrency "5x": write a whole number such as 50'),
+        (f"get {URL} -c 5x", '--concurrency "5x": write a whole number such as 50, or auto'),
         (f"get {URL} --per-host 0", "per-host must be at least 1, not 0"),
         (f"get {URL} --per-host x", '--per-host "x": write a whole number such as 50'),
         (f"get {URL} --rate 0", '--rate "0": write a rate such as 20, 20/s or 100/m'),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fetcher.errors import ONCE, Error, ErrorKind, is_transient
 from fetcher.model import Attempt
-from fetcher.retry import RetryPolicy, retry_after
+from fetcher.retry import RetryPolicy, quota_reset, retry_after
 
 POLICY = RetryPolicy(count=3, max_wait=300)
 KINDS = [*ErrorKind, "http.404", "http.429", "http.500", "http.501", "http.503"]
@@ -141,3 +141,42 @@ def test_no_retry_after_breaks_the_reader(value: str) -> None:
     """Whatever the server writes, the answer is None or seconds not below 0."""
     seconds = retry_after(value, NOW)
     assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        ({}, None),
+        ({"ratelimit": '"default";r=0;t=30'}, 30.0),
+        ({"ratelimit": '"default";r=5;t=30'}, None),
+        ({"ratelimit": '"burst";r=5;t=2, "daily";r=0;t=900'}, 900.0),
+        ({"ratelimit": '"a";t=7;r=0'}, 7.0),
+        ({"ratelimit": '"a";r=0'}, None),
+        ({"ratelimit": '"a";r=0;t=0'}, None),
+        ({"ratelimit": '"a";xr=0;t=9'}, None),
+        ({"ratelimit": "limit=100, remaining=0, reset=12"}, 12.0),
+        ({"ratelimit": "limit=100, remaining=10, reset=12"}, None),
+        ({"ratelimit-remaining": "0", "ratelimit-reset": "5"}, 5.0),
+        ({"ratelimit-remaining": "0, 3", "ratelimit-reset": "5, 9"}, 5.0),
+        ({"ratelimit-remaining": "1", "ratelimit-reset": "5"}, None),
+        ({"ratelimit-remaining": "0"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "60"}, 60.0),
+        ({"x-ratelimit-remaining": "0.0", "x-ratelimit-reset": "60.5"}, 60.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW) + 90)}, 90.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW) - 90)}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "-1"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9" * 400}, None),
+        ({"x-ratelimit-remaining": "00", "x-ratelimit-reset": "soon"}, None),
+        ({"ratelimit": '"a";r=0;t=3', "x-ratelimit-remaining": "0", "x-ratelimit-reset": "8"}, 8.0),
+    ],
+)
+def test_quota_reset(fields: dict[str, str], seconds: float | None) -> None:
+    """A quota of which nothing is left names its time in every form in use; junk names none."""
+    assert quota_reset(fields, NOW) == seconds
+
+
+@given(st.dictionaries(st.sampled_from(["ratelimit", "ratelimit-remaining", "ratelimit-reset"]), st.text()))
+def test_quota_reset_takes_anything(fields: dict[str, str]) -> None:
+    """Whatever a server sends gives a positive number of seconds or None."""
+    wait = quota_reset(fields, NOW)
+    assert wait is None or wait > 0

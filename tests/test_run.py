@@ -3,10 +3,11 @@
 import asyncio
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -21,11 +22,25 @@ from fetcher.events import Counters, Event, Notice, RecordWriter, Retrying, Sett
 from fetcher.fetch import Fetch, Identity
 from fetcher.model import Outcome, Record, Row, Stop, Summary
 from fetcher.naming import STATE_DIRECTORY
-from fetcher.options import Existing, Limits, Options, Output, Retries, Timeouts
+from fetcher.options import Bounds, Existing, Limits, Options, Output, Retries, Timeouts
 from fetcher.run import GRACE, Parts, Run
 from fetcher.sources.text import TextSource
+from fetcher.transport.base import Hop
 from fetcher.wiring import Ears, opened
-from tests.fakes import SILENCE, Answer, Answers, Clock, Memory, Sink, Source, Transport, Writer, simulated
+from tests.fakes import (
+    SILENCE,
+    START,
+    Answer,
+    Answers,
+    Clock,
+    Memory,
+    Response,
+    Sink,
+    Source,
+    Transport,
+    Writer,
+    simulated,
+)
 from tests.server import Scope
 
 UNAVAILABLE: Final = Answer(status=503)
@@ -209,12 +224,12 @@ class TestOrder:
         simulated(main())
 
     def test_retries_hold_no_slot(self) -> None:
-        """With a single slot, others are fetched while the first request waits for its retry, which comes in time."""
+        """With a single slot, other hosts answer while the first request waits for its retry, which comes in time."""
 
         async def main() -> None:
             late = Answer(status=503, headers=(("retry-after", "100"),))
             rig = Rig(answers={"http://h/0": [late, Answer()]}, options=Options(limits=Limits(concurrency=1)))
-            await rig([*urls(4)])
+            await rig([*urls(1), *urls(3, "i")])
             assert [record.line for record in rig.records] == [2, 3, 4, 1]
             last = rig.records[-1]
             assert (last.attempts, last.retried, last.outcome) == (2, ("http.503",), Outcome.FETCHED)
@@ -250,6 +265,276 @@ class TestOrder:
             summary = await rig(urls(1))
             assert (rig.records[0].bytes, rig.records[0].wire_bytes) == (4, 12)
             assert (summary.bytes, summary.wire_bytes) == (4, 12)
+
+        simulated(main())
+
+
+class TestPoliteness:
+    def test_a_refusal_holds_its_host_only(self) -> None:
+        """No request to the host inside the hold, no slot held, and the other host ends as if it were alone."""
+
+        async def main() -> None:
+            lasted = []
+            for status in (200, 429):
+                refused = Answer(status=status, headers=(("retry-after", "3"),), delay=0.1)
+                answers = {url: [refused, Answer(delay=0.1)] for url in urls(4, "a")}
+                options = Options(limits=Limits(concurrency=10, per_host=4))
+                rig = Rig(answers=answers, default=Answer(delay=0.1), options=options)
+                begun = asyncio.get_running_loop().time()
+                await rig(urls(20, "a") + urls(200, "b"))
+                ends = {host: [record for record in rig.records if record.host == host] for host in "ab"}
+                assert all(record.ok for record in rig.records)
+                lasted.append(max(map(ended_at, ends["b"])) - START - begun)
+                if status == 429:
+                    first = min(ended_at(record) for record in ends["a"]) - START - begun
+                    assert 3.1 <= first <= 3.6
+                    assert Counter(record.attempts for record in ends["a"]) == {1: 16, 2: 4}
+            assert lasted[1] == pytest.approx(lasted[0], rel=0.05)
+
+        simulated(main())
+
+    def test_an_empty_quota_holds(self) -> None:
+        """A good answer that says that nothing is left is the last for so long."""
+
+        async def main() -> None:
+            empty = Answer(headers=(("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "60")))
+            options = Options(limits=Limits(concurrency=1))
+            rig = Rig(answers={"http://h/2": [empty]}, options=options)
+            await rig(urls(6))
+            assert [ended_at(record) - START for record in rig.records] == pytest.approx([0, 0, 0, 60, 60, 60])
+            assert {record.attempts for record in rig.records} == {1}
+
+        simulated(main())
+
+    def test_too_long_a_wait_fails_the_rest(self) -> None:
+        """The URL fails at once; after the longest wait another is tried, and the rest is not, nor lost."""
+
+        async def main() -> None:
+            never = Answer(status=429, headers=(("retry-after", "86400"),))
+            rig = Rig(default=never, options=Options(limits=Limits(concurrency=1)))
+            summary = await rig(urls(5_000))
+            assert kinds(rig.records) == {"http.429": 2, "host_down": 4_998}
+            assert summary.elapsed == pytest.approx(300.0)
+            assert rig.transport.sent.total() == 2
+
+        simulated(main())
+
+    def test_a_quota_that_stays_empty_fails_the_rest(self) -> None:
+        """A server that answers, but says each time that the next quota is hours away, does not keep a run for days."""
+
+        async def main() -> None:
+            empty = Answer(headers=(("ratelimit", '"day";r=0;t=40000'),))
+            rig = Rig(default=empty, options=Options(limits=Limits(concurrency=1)))
+            summary = await rig(urls(100))
+            assert kinds(rig.records) == {"fetched": 2, "host_down": 98}
+            assert summary.elapsed == pytest.approx(300.0)
+
+        simulated(main())
+
+    def test_a_dead_host_takes_seconds(self) -> None:
+        """Of 10,000 URLs few are tried; the others say why not, and other hosts do not wait."""
+
+        async def main() -> None:
+            dead = Answer(error=FetchError(ErrorKind.CONNECT_REFUSED, "refused"))
+            rig = Rig(answers={url: [dead] for url in urls(10_000)}, dice=0.5, memory=Memory())
+            summary = await rig(urls(10_000) + urls(100, "i"))
+            assert summary.elapsed < 20
+            assert summary.ok == 100
+            found = kinds(rig.records)
+            assert found["connect.refused"] < 100
+            assert found["host_down"] == 10_000 - found["connect.refused"]
+            untried = [record for record in rig.records if record.error and record.error.kind == ErrorKind.HOST_DOWN]
+            assert all(record.attempts == 0 and record.error and record.error.transient for record in untried)
+            assert len(rig.transport.sent) == found["connect.refused"] + 100
+
+        simulated(main())
+
+    @pytest.mark.parametrize(("seconds", "lost"), [(0.5, 0), (6.0, 0), (40.0, 2_000)])
+    def test_a_host_that_comes_back(self, seconds: float, lost: int) -> None:
+        """Within the patience of a run nothing is lost; later, what is left of the list still succeeds."""
+
+        async def main() -> None:
+            rig = Rig(dice=0.5, options=Options(retries=Retries(count=9)))
+            send, loop = rig.transport.send, asyncio.get_running_loop()
+
+            def revived(hop: Hop) -> AbstractAsyncContextManager[Response]:
+                if loop.time() < seconds:
+                    raise FetchError(ErrorKind.CONNECT_REFUSED, "refused")
+                return send(hop)
+
+            class Slow(Source):
+                async def rows(self) -> AsyncGenerator[Row, None]:
+                    async for row in super().rows():
+                        yield row
+                        if row.line == 2_000:
+                            await asyncio.sleep(70.0)
+
+            rig.transport.send = revived  # type: ignore[method-assign, assignment]
+            await rig(Slow(urls(3_000)))
+            assert sum(not record.ok for record in rig.records) == lost
+            assert all(record.ok for line, record in rig.by_line.items() if line > 2_000)
+
+        simulated(main())
+
+    @pytest.mark.parametrize("hosts", [1, 2])
+    def test_auto_settles_near_the_knee(self, hosts: int) -> None:
+        """Of a server that slows beyond 8 at once and refuses 12, nearly all is had that it can give, in peace."""
+
+        async def main() -> None:
+            options = Options(limits=Limits(concurrency=200, adaptive=True), retries=Retries(count=20))
+            rig = Rig(options=options, dice=0.5)
+            active, refused = Counter[str](), Counter[str]()
+            levels: dict[str, list[int]] = defaultdict(list)
+
+            @asynccontextmanager
+            async def loaded(hop: Hop) -> AsyncIterator[Response]:
+                host = hop.url.split("/")[2]
+                active[host] += 1
+                try:
+                    levels[host].append(active[host])
+                    if active[host] >= 12:
+                        refused[host] += 1
+                        yield Response(Answer(status=503))
+                        return
+                    await asyncio.sleep(0.1 * max(1.0, active[host] / 8))
+                    yield Response(Answer())
+                finally:
+                    active[host] -= 1
+
+            rig.transport.send = loaded  # type: ignore[method-assign]
+            summary = await rig([url for number in range(hosts) for url in urls(1_500, f"h{number}")])
+            assert summary.failed == 0
+            assert summary.elapsed < 1.4 * 1_500 * 0.1 / 8
+            for host, seen in levels.items():
+                late = seen[len(seen) // 2 :]
+                assert 6 <= sum(late) / len(late) <= 12
+                assert refused[host] <= 15
+
+        simulated(main())
+
+    def test_a_stop_while_a_host_is_down(self) -> None:
+        """What was tried has its record, what was not has none, or says that it was not."""
+
+        async def main() -> None:
+            rig = Rig(default=Answer(error=FetchError(ErrorKind.DNS, "no address")), dice=0.5)
+            summary = await rig(urls(5_000), (4.0, Stop.INTERRUPT))
+            assert summary.not_started > 4_000
+            assert set(kinds(rig.records)) == {"dns"}
+            assert len(rig.records) == len(rig.transport.sent)
+
+        simulated(main())
+
+    def test_a_bad_url_does_not_hold_its_host(self) -> None:
+        """A 503 without a time, among good answers, is its URL's own."""
+
+        async def main() -> None:
+            limits = Limits(concurrency=2)
+            answers = {"http://h/3": [Answer(status=503, delay=0.1)]}
+            rig = Rig(answers=answers, default=Answer(delay=0.1), options=Options(limits=limits), dice=0.5)
+            summary = await rig(urls(100))
+            assert summary.ok == 99
+            assert summary.elapsed == pytest.approx(5.2, abs=0.3)
+
+        simulated(main())
+
+
+def ended_at(record: Record) -> float:
+    """Return when a record's last attempt ended, in seconds since 1970."""
+    begun = datetime.fromisoformat(record.started_at or "")
+    return begun.timestamp() + record.elapsed
+
+
+class TestBounds:
+    def test_runs_by_deadline_equal_one_long_run(self) -> None:
+        """Each takes just what those before have left, and together they send what one run sends."""
+
+        async def main() -> None:
+            memory, sent, left = Memory(), Counter[str](), 10
+            for lines, started in ((10, 4), (6, 4), (2, 2)):
+                assert left == lines
+                options = Options(limits=Limits(concurrency=2), bounds=Bounds(deadline=1.5))
+                rig = Rig(default=Answer(delay=1.0), options=options, memory=memory)
+                summary = await rig(urls(10))
+                left = summary.not_started
+                assert rig.transport.sent.total() == started
+                assert (summary.stop, left) == ((Stop.LIMIT, lines - started) if started < lines else (None, 0))
+                assert summary.outcomes["skipped"] == 10 - lines
+                sent += rig.transport.sent
+            assert sent == Counter(urls(10))
+
+        simulated(main())
+
+    def test_deadline_in_the_middle_of_transfers(self) -> None:
+        """What does not end soon after is dropped, and says why; what waits for its retry ends as it failed."""
+
+        async def main() -> None:
+            rig = Rig(
+                answers={"http://i/0": [UNAVAILABLE]},
+                default=SILENCE,
+                options=Options(bounds=Bounds(deadline=30.0), retries=Retries(count=99)),
+                dice=0.999,
+            )
+            summary = await rig([*urls(2), "http://i/0"])
+            assert summary.elapsed == pytest.approx(30.0 + GRACE)
+            assert [record.error and record.error.message for record in rig.records if record.host == "h"] == [
+                "stopped by --deadline 30 s after 0 B"
+            ] * 2
+            assert rig.events[-1] == Notice("stopped by --deadline 30 s")
+
+        simulated(main())
+
+    @pytest.mark.parametrize(
+        ("bounds", "failing", "failed"),
+        [
+            (Bounds(failures=0), 1, 1),
+            (Bounds(failures=4), 5, 5),
+            (Bounds(failures=5), 5, None),
+            (Bounds(failed_share=0.05), 300, 100),
+            (Bounds(failed_share=0.5), 60, 100),
+            (Bounds(failed_share=0.5), 40, None),
+        ],
+    )
+    def test_max_failures(self, bounds: Bounds, failing: int, failed: int | None) -> None:
+        """The first URLs fail; one failure too many, or too large a part of a hundred or more, ends the run."""
+
+        async def main() -> None:
+            options = Options(limits=Limits(concurrency=1), bounds=bounds)
+            rig = Rig(answers={url: [Answer(status=404)] for url in urls(failing)}, options=options)
+            summary = await rig(urls(300))
+            if failed is None:
+                assert (summary.stop, summary.failed, summary.not_started) == (None, failing, 0)
+            else:
+                assert summary.stop is Stop.LIMIT
+                assert summary.ok + summary.failed == max(failed, 100 if bounds.failed_share else 0)
+
+        simulated(main())
+
+    def test_the_last_failure_ends_nothing(self) -> None:
+        """A run whose list is done is complete, however much of it failed, and a deadline that is not reached is none."""
+
+        async def main() -> None:
+            rig = Rig(default=Answer(status=404), options=Options(bounds=Bounds(failures=2, deadline=9.0)))
+            summary = await rig(urls(3))
+            assert (summary.stop, summary.failed, summary.elapsed) == (None, 3, 0.0)
+
+        simulated(main())
+
+
+class TestSpeed:
+    @pytest.mark.parametrize("concurrency", [1, 7])
+    def test_bytes_per_second(self, concurrency: int) -> None:
+        """200,000 bytes in pieces of 1,000 take 20 seconds at 10,000 a second, and never more came than that."""
+
+        async def main() -> None:
+            limits = Limits(max_speed=10_000, concurrency=concurrency)
+            rig = Rig(default=Answer(body=(b"x" * 1_000,) * 10), options=Options(limits=limits))
+            loop, seen = asyncio.get_running_loop(), list[tuple[float, int]]()
+            for second in range(1, 20):
+                loop.call_at(second, lambda: seen.append((loop.time(), rig.counters.wire_bytes)))
+            summary = await rig(urls(20))
+            assert summary.elapsed == pytest.approx(20.0, rel=0.05)
+            assert len(seen) == 19
+            assert all(0 <= time * 10_000 + 1_000 * (concurrency + 1) - got <= 20_000 for time, got in seen)
 
         simulated(main())
 

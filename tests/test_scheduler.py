@@ -1,7 +1,7 @@
 """The scheduler, driven by numbers: who starts when, never too many, never too fast, nobody forgotten."""
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from heapq import heappop, heappush
 from itertools import count
@@ -13,10 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fetcher.limits import TokenBucket
 from fetcher.model import Request
+from fetcher.origins import MEMORY, Pushback, Refusal
 from fetcher.scheduler import Scheduler
 
 #: Float arithmetic may be off by this many seconds.
 ROUNDING = 1e-9
+PUSHBACK = Pushback(retries=3, max_wait=300.0)
 
 
 def request(host: str, index: int = 0) -> Request:
@@ -232,6 +234,120 @@ def test_a_host_that_runs_survives_a_drain() -> None:
     scheduler.add(request("a", 9), not_before=0.6)
     assert ready(scheduler, 0.6) == []
     assert [indexes(ready(scheduler, now)) for now in (1.0, 2.0, 3.0)] == [[9], [0], [1]]
+
+
+def refuse(scheduler: Scheduler, given: Request, now: float, wait: float) -> None:
+    """Let a request that started now end by being refused."""
+    scheduler.refused(given.host, Refusal(now, now, wait, vague=False, random=0.0))
+    scheduler.finished(given, now)
+
+
+def test_a_hold_is_for_one_host() -> None:
+    """Its requests wait, also those that come or whose time comes meanwhile; the others go on."""
+    scheduler = filled("aab", Scheduler(pushback=PUSHBACK))
+    first = scheduler.next(0.0)
+    assert first is not None
+    refuse(scheduler, first, 0.0, 3.0)
+    scheduler.add(first, not_before=1.0)
+    scheduler.add(request("a", 9))
+    assert hosts(ready(scheduler, 0.0)) == "b"
+    assert ready(scheduler, 2.9) == []
+    assert scheduler.wake_at(2.9) == 3.0
+    assert indexes(ready(scheduler, 3.0)) == [0]
+
+
+def test_after_a_hold_a_host_recovers_step_by_step() -> None:
+    """Eight ran; then 1, 2, 4 and 8 at once, then as many as there are."""
+    scheduler = filled("a" * 60, Scheduler(pushback=PUSHBACK))
+    running = [each for each in (scheduler.next(0.0) for _ in range(8)) if each is not None]
+    for each in running:
+        refuse(scheduler, each, 0.0, 2.0)
+    now, rounds = 2.0, []
+    while running := ready(scheduler, now):
+        rounds.append(len(running))
+        for each in running:
+            scheduler.answered("a", now, now)
+            scheduler.finished(each, now)
+        now += 1.0
+    assert rounds == [1, 2, 4, 45]
+
+
+def test_a_withdrawn_host_leaves_nothing() -> None:
+    """Queued, delayed and held requests come back, in order; others and those that run stay; new ones may come."""
+    scheduler = filled("aabab", Scheduler(pushback=PUSHBACK, host_rate=1.0))
+    first = scheduler.next(0.0)
+    assert first is not None
+    scheduler.add(request("a", 8), not_before=5.0)
+    scheduler.add(request("a", 7), not_before=4.0)
+    scheduler.add(request("b", 9), not_before=5.0)
+    assert hosts(ready(scheduler, 0.0)) == "b"
+    assert indexes(scheduler.withdraw("a")) == [1, 3, 7, 8]
+    assert (len(scheduler), scheduler.delayed) == (2, 1)
+    assert scheduler.withdraw("a") == scheduler.withdraw("nobody") == []
+    scheduler.finished(first, 0.0)
+    scheduler.add(request("a", 10))
+    assert sorted(indexes(ready(scheduler, 1.0))) == [4, 10]
+    assert len(scheduler) == 1
+
+
+def test_hosts_in_trouble_are_forgotten() -> None:
+    """Those that failed, refused or are merely heard of are remembered for a while after their time, and no longer."""
+    scheduler = Scheduler(pushback=PUSHBACK)
+    for number in range(3_000):
+        now = number * 0.1
+        scheduler.add(request(f"host{number}.example", number))
+        (given,) = ready(scheduler, now)
+        if number % 2:
+            refuse(scheduler, given, now, 5.0)
+        else:
+            scheduler.unreached(given.host, now, now)
+            scheduler.finished(given, now)
+        scheduler.refused(f"other{number}.example", Refusal(now, now, 5.0, vague=False, random=0.0))
+        assert len(scheduler._hosts) <= 2 * (MEMORY + 5.0) / 0.1 + 2
+    assert scheduler.next(1_000.0) is None
+    assert not scheduler._hosts
+    assert not scheduler._idle
+
+
+@settings(deadline=None)
+@given(
+    order=st.lists(st.sampled_from("abc"), max_size=40),
+    fates=st.lists(st.sampled_from(["answered", "refused", "unreached"]), max_size=60),
+    per_host=st.none() | st.integers(1, 3),
+    host_rate=st.none() | st.sampled_from([0.5, 40.0]),
+)
+def test_nothing_starts_inside_a_hold_and_nothing_is_lost(
+    order: list[str], fates: list[str], per_host: int | None, host_rate: float | None
+) -> None:
+    """However hosts refuse, no request of a host starts before its time has come, and all start in the end."""
+    scheduler = filled(order, Scheduler(per_host=per_host, host_rate=host_rate, pushback=PUSHBACK))
+    running: list[tuple[float, float, int, Request]] = []
+    until: dict[str, float] = defaultdict(float)
+    started: list[int] = []
+    coming = iter(fates)
+    now = 0.0
+    while len(scheduler) or running:
+        for new in ready(scheduler, now):
+            assert now >= until[new.host]
+            heappush(running, (now + 0.5, now, new.index, new))
+            started.append(new.index)
+        wake = scheduler.wake_at(now)
+        if running and (wake is None or running[0][0] <= wake):
+            now, begun, _, old = heappop(running)
+            fate = next(coming, "answered")
+            if fate == "answered":
+                scheduler.answered(old.host, begun, now)
+            elif fate == "refused":
+                scheduler.refused(old.host, Refusal(begun, now, 3.0, vague=False, random=0.0))
+                until[old.host] = now + 3.0
+            else:
+                scheduler.unreached(old.host, begun, now)
+            scheduler.finished(old, now)
+        elif wake is not None:
+            now = max(now, wake)
+    assert sorted(started) == list(range(len(order)))
+    scheduler.next(now + 1e4)
+    assert not scheduler._hosts
 
 
 @pytest.mark.parametrize("host_rate", [None, 0.5, 1_000.0])

@@ -11,7 +11,7 @@ from fetcher.options import Options
 #: What holds where nothing is typed.
 _DEFAULTS: Final = Options()
 
-OUTPUT, SPEED, PATIENCE, REQUEST, PRINTING, RUN = "Output", "Speed", "Patience", "Request", "Printing", "Run"
+OUTPUT, SPEED, PATIENCE, REQUEST, PRINTING = "Output", "Speed", "Patience", "Request", "Printing"
 
 
 def _option(panel: str, help_text: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -52,7 +52,7 @@ class Flags:
         bool, _option(OUTPUT, "fetch and hash, keep nothing: check links", "--no-save", show_default=False)
     ] = False
 
-    concurrency: Annotated[str, _option(SPEED, "requests at once", "-c", "--concurrency", metavar="N")] = str(
+    concurrency: Annotated[str, _option(SPEED, "requests at once, or auto", "-c", "--concurrency", metavar="N")] = str(
         _DEFAULTS.limits.concurrency
     )
     per_host: Annotated[
@@ -61,6 +61,10 @@ class Flags:
     ] = None
     rate: Annotated[str | None, _option(SPEED, "requests started: 20, 20/s, 100/m", "--rate", metavar="R")] = None
     host_rate: Annotated[str | None, _option(SPEED, "the same for each host", "--host-rate", metavar="R")] = None
+
+    max_speed: Annotated[
+        str | None, _option(SPEED, "bytes a second, all together: 500k, 10M", "--max-speed", metavar="SIZE")
+    ] = None
 
     workers: Annotated[
         str, _option(SPEED, "processes that share the work and the limits", "--workers", metavar="N")
@@ -93,6 +97,13 @@ class Flags:
         str | None, _option(PATIENCE, "refuse larger bodies: 500k, 10M, 2Gi", "--max-size", metavar="SIZE")
     ] = None
 
+    deadline: Annotated[
+        str | None, _option(PATIENCE, "for the whole run; the same command again goes on", "--deadline", metavar="DUR")
+    ] = None
+    max_failures: Annotated[
+        str | None, _option(PATIENCE, "give up when more URLs have failed: 50 or 5%", "--max-failures", metavar="N")
+    ] = None
+
     header: Annotated[
         list[str] | None,
         Option(
@@ -108,6 +119,9 @@ class Flags:
     user_agent: Annotated[str | None, _option(REQUEST, "instead of fetcher/VERSION", "--user-agent", metavar="S")] = (
         None
     )
+    contact: Annotated[
+        str | None, _option(REQUEST, "told in the User-Agent: an address or a URL", "--contact", metavar="S")
+    ] = None
     max_redirects: Annotated[str, _option(REQUEST, "hops that are followed", "--max-redirects", metavar="N")] = str(
         _DEFAULTS.limits.max_redirects
     )
@@ -157,9 +171,9 @@ class Flags:
 
     dry_run: Annotated[
         bool,
-        _option(RUN, "send nothing; print what would be fetched where", "-n", "--dry-run", show_default=False),
+        _option(PRINTING, "send nothing; print what would be fetched where", "-n", "--dry-run", show_default=False),
     ] = False
-    wait: Annotated[str, _option(RUN, "for another run in DIR to end: 10m", "--wait", metavar="DUR")] = (
+    wait: Annotated[str, _option(PRINTING, "for another run in DIR to end: 10m", "--wait", metavar="DUR")] = (
         f"{_DEFAULTS.output.wait:g}"
     )
 

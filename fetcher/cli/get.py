@@ -22,7 +22,7 @@ from fetcher.errors import LocalError, UsageError
 from fetcher.events import Notice
 from fetcher.model import Stop, Summary
 from fetcher.naming import STATE_DIRECTORY, Template
-from fetcher.options import Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls, Wire
+from fetcher.options import Bounds, Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls, Wire
 from fetcher.status import ExitStatus, exit_status
 from fetcher.views.failed import FailedList
 from fetcher.views.ndjson import NdjsonWriter
@@ -42,12 +42,16 @@ def options_of(flags: Flags) -> Options:
     for one, another in combinations((name for name, path in written.items() if path is not None), 2):
         if written[one] == written[another]:
             raise UsageError(f"{one} and {another} need a file each")
+    concurrency, adaptive = params.concurrency("--concurrency", flags.concurrency)
+    failures, share = _if_given(params.failures, "--max-failures", flags.max_failures) or (None, None)
     return Options(
         limits=Limits(
-            concurrency=params.whole("--concurrency", flags.concurrency),
+            concurrency=concurrency,
+            adaptive=adaptive,
             per_host=_if_given(params.whole, "--per-host", flags.per_host),
             rate=_if_given(params.rate, "--rate", flags.rate),
             host_rate=_if_given(params.rate, "--host-rate", flags.host_rate),
+            max_speed=_if_given(params.size, "--max-speed", flags.max_speed),
             max_size=_if_given(params.size, "--max-size", flags.max_size),
             max_redirects=params.whole("--max-redirects", flags.max_redirects),
         ),
@@ -60,6 +64,9 @@ def options_of(flags: Flags) -> Options:
             count=params.whole("--retries", flags.retries),
             max_wait=params.duration("--max-retry-wait", flags.max_retry_wait),
         ),
+        bounds=Bounds(
+            deadline=_if_given(params.duration, "--deadline", flags.deadline), failures=failures, failed_share=share
+        ),
         tls=Tls(ca_file=_if_given(params.certificates, "--ca-file", flags.ca_file), verify=not flags.insecure),
         output=Output(
             directory=params.directory("--output-dir", flags.output_dir),
@@ -70,6 +77,7 @@ def options_of(flags: Flags) -> Options:
         ),
         headers=params.headers("--header", flags.header or []),
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
+        contact=_if_given(params.contact, "--contact", flags.contact),
         proxy=_if_given(params.proxy, "--proxy", flags.proxy),
         block_private=flags.block_private,
         wire=Wire(http3=flags.http3, doh=_if_given(params.https, "--doh-url", flags.doh_url)),

@@ -7,7 +7,6 @@ from fetcher.cli.quick import QuickCommand
 EXAMPLES = """\
   fetcher get urls.txt --concurrency 50
   fetcher get urls.txt | jq -r 'select(.ok|not).url'
-  zcat big.txt.gz | fetcher get - -o mirror --per-host 4 --host-rate 10
 """
 
 RETRY_EXAMPLES = """\
@@ -17,9 +16,8 @@ RETRY_EXAMPLES = """\
 
 FOOTER = """\
 Names: {host} {path} {dir} {stem} {ext} {query} {n:06} {line} {sha256} {urlhash}
-{date}. Sizes take k M G or Ki Mi Gi, times ms s m h. Every option can come from
-the environment: FETCHER_CONCURRENCY=20. Exit: 0 all ok, 1 some failed, 2 usage,
-3 disk, 4 DIR in use, 130 Ctrl-C.
+{date}. Sizes: k M Gi; times: ms s m h. Environment: FETCHER_CONCURRENCY=20.
+Exit: 0 ok, 1 some failed, 2 usage, 3 disk, 4 DIR in use, 5 limit, 130 Ctrl-C.
 """
 
 

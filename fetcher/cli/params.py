@@ -6,6 +6,7 @@ from typing import Final
 
 from fetcher.errors import FetchError, UsageError
 from fetcher.model import Headers
+from fetcher.options import MOST_ADAPTIVE
 from fetcher.text import printable
 from fetcher.urls import parse
 
@@ -58,6 +59,25 @@ def duration(option: str, text: str) -> float:
     if match is None:
         raise UsageError(f'{option} "{text}": write a time such as 30, 30s, 5m or 2h')
     return float(match[1]) * _SECONDS[match[2]]
+
+
+def concurrency(option: str, text: str) -> tuple[int, bool]:
+    """Return how many at once, and if that is for each host to find out: ``50``, ``auto``; raises UsageError."""
+    if text.strip() == "auto":
+        return MOST_ADAPTIVE, True
+    if re.fullmatch(r"[0-9]{1,9}", text.strip()) is None:
+        raise UsageError(f'{option} "{text}": write a whole number such as 50, or auto')
+    return int(text), False
+
+
+def failures(option: str, text: str) -> tuple[int | None, float | None]:
+    """Return a number of failures for ``50``, or else their share for ``5%``; raises UsageError."""
+    match = re.fullmatch(_NUMBER + r"\s*%", text.strip())
+    if match is not None and float(match[1]) < 100:
+        return None, float(match[1]) / 100
+    if match is not None or re.fullmatch(r"[0-9]{1,9}", text.strip()) is None:
+        raise UsageError(f'{option} "{text}": write a number such as 50, or a share such as 5%')
+    return int(text), None
 
 
 def rate(option: str, text: str) -> float:
@@ -126,6 +146,13 @@ def field_value(option: str, text: str) -> str:
     """Return a header field's value; raises UsageError."""
     if _FIELD_VALUE.fullmatch(text.strip()) is None:
         raise UsageError(f"{option}: control characters have no place in a header field")
+    return text.strip()
+
+
+def contact(option: str, text: str) -> str:
+    """Return a URL or an address for a comment of a header field (RFC 9110 section 5.6.5); raises UsageError."""
+    if re.fullmatch(r"[!-'*-\[\]-~]+", text.strip()) is None:
+        raise UsageError(f'{option} "{text}": write an address such as me@example.com or https://example.com/bot')
     return text.strip()
 
 

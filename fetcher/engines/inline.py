@@ -8,18 +8,34 @@ A slot is a task that holds the semaphore and goes on with the next ready reques
 """
 
 import asyncio
+from collections import deque
+from typing import Final
 
 from fetcher.clock import Clock
 from fetcher.engines.base import NONE, Customer, Past, give
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
 from fetcher.fetch import Fetch
-from fetcher.history import History
+from fetcher.history import History, untried
 from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.options import Options
+from fetcher.origins import Pushback, Refusal
 from fetcher.retry import RetryPolicy
 from fetcher.scheduler import Scheduler
 from fetcher.text import size_text
+from fetcher.urls import parse
+
+#: The server's way to say "not now" to everyone; 503 may also be about one URL.
+_TOO_MANY, _UNAVAILABLE = "http.429", "http.503"
+#: There was no connection, or nothing came of it.
+_UNREACHED: Final = frozenset(
+    {
+        *(ErrorKind.DNS, ErrorKind.CONNECT_REFUSED, ErrorKind.CONNECT_UNREACHABLE, ErrorKind.CONNECT_CLOSED),
+        *(ErrorKind.TLS_HANDSHAKE, ErrorKind.TIMEOUT_CONNECT),
+    }
+)
+#: Without a response's head, these too mean that there is a server.
+_REACHED: Final = frozenset({ErrorKind.TLS_VERIFY, ErrorKind.TIMEOUT_READ, ErrorKind.PROTOCOL})
 
 
 class Inline:
@@ -35,8 +51,18 @@ class Inline:
         self._counters = counters
         self._observe = observe
         self._total = options.timeouts.total
-        self._scheduler = Scheduler(per_host=limits.per_host, rate=limits.rate, host_rate=limits.host_rate)
+        self._scheduler = Scheduler(
+            per_host=limits.per_host,
+            rate=limits.rate,
+            host_rate=limits.host_rate,
+            adaptive=limits.adaptive,
+            pushback=Pushback(options.retries.count, options.retries.max_wait),
+        )
         self._retries = RetryPolicy(options.retries.count, options.retries.max_wait)
+        #: Hosts that are down, or were a moment ago, and requests that are not made for that reason.
+        self._down: set[str] = set()
+        self._untried: deque[tuple[Request, str]] = deque()
+        self._settling = False
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._histories: dict[int, History] = {}
         self._working: set[asyncio.Task[None]] = set()
@@ -50,6 +76,10 @@ class Inline:
         if retried:
             clock = self._clock
             self._histories[request.index] = History(request, clock.now(), clock.monotonic(), len(retried), retried)
+        if self._down and (reason := self._why_down(request.host)):
+            self._untried.append((request, reason))
+            self._changed.set()
+            return
         self._scheduler.add(request, not_before)
         self._offer()
 
@@ -63,9 +93,10 @@ class Inline:
                 now = clock.monotonic()
                 while not self._slots.locked() and (request := self._next(now)) is not None:
                     await self._slots.acquire()
-                    task = tasks.create_task(self._work(request, customer))
-                    self._working.add(task)
-                    task.add_done_callback(self._working.discard)
+                    self._keep(tasks.create_task(self._work(request, customer)))
+                if self._untried and not self._settling:
+                    self._settling = True
+                    self._keep(tasks.create_task(self._settle_untried(customer)))
                 wake = None if self._slots.locked() else self._scheduler.wake_at(now)
                 await _wait(self._changed, None if wake is None else max(0.0, wake - now))
 
@@ -86,6 +117,10 @@ class Inline:
         for history in self._histories.values():
             if history.last is not None:
                 await self._customer.settle(_settled(history))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
     def _offer(self) -> None:
         """Tell the dispatcher of something to start, unless a slot that ends will find it."""
@@ -122,6 +157,8 @@ class Inline:
         except asyncio.CancelledError:
             self._histories[request.index] = history.after(self._cancelled(transfer, number))
             raise
+        else:
+            self._heed(request, attempt)
         finally:
             del counters.active[request.index]
             counters.ended_bytes += transfer.received
@@ -131,6 +168,8 @@ class Inline:
         if error is not None and error.kind == ErrorKind.DISK:
             customer.give_up(Stop.DISK, error.message)
         delay = self._retries.delay(attempt, history.retried, clock.random()) if self._stopped is None else None
+        if delay is not None and self._down and self._why_down(request.host):
+            delay = None
         if error is None or delay is None:
             self._histories.pop(request.index, None)
             await customer.settle(_settled(history))
@@ -140,6 +179,57 @@ class Inline:
         counters.retry(request.host, error.kind)
         self._observe(Retrying(request, error, number, delay))
         self._offer()
+
+    def _heed(self, request: Request, attempt: Attempt) -> None:
+        """Let the scheduler know what an attempt tells about its host, and, after redirects, about the one that ended it."""
+        error, head, wait = attempt.error, attempt.head, attempt.retry_after
+        kind = error.kind if error is not None else ""
+        host = request.host
+        if head is not None and (wait or kind in (_TOO_MANY, _UNAVAILABLE)):
+            if attempt.redirects:
+                self._answered(host, attempt)
+                host = parse(head.url).host
+            vague = kind == _UNAVAILABLE
+            refusal = Refusal(attempt.started, attempt.ended, wait, vague, self._clock.random())
+            self._scheduler.refused(host, refusal)
+        elif head is not None or kind in _REACHED:
+            self._answered(host, attempt)
+            return
+        elif kind in _UNREACHED:
+            self._scheduler.unreached(host, attempt.started, attempt.ended)
+        else:
+            return
+        if reason := self._scheduler.down(host, attempt.ended):
+            self._down.add(host)
+            self._untried.extend((each, reason) for each in self._scheduler.withdraw(host))
+            self._changed.set()
+
+    def _answered(self, host: str, attempt: Attempt) -> None:
+        if self._scheduler.answered(host, attempt.started, attempt.ended):
+            self._offer()
+
+    def _why_down(self, host: str) -> str:
+        """Return why requests to a host are not worth making; empty if it is time to try."""
+        if host not in self._down:
+            return ""
+        reason = self._scheduler.down(host, self._clock.monotonic())
+        if not reason:
+            self._down.discard(host)
+        return reason
+
+    async def _settle_untried(self, customer: Customer) -> None:
+        """Settle what was not tried, or not again, until there is none or the run is stopped."""
+        try:
+            while self._untried and self._stopped is None:
+                request, reason = self._untried.popleft()
+                history = self._histories.pop(request.index, None)
+                if history is not None and history.last is not None:
+                    await customer.settle(_settled(history))
+                else:
+                    record = untried(request, reason)
+                    await customer.settle(Settled(record, to_line(record), request.key))
+        finally:
+            self._settling = False
 
     def _cancelled(self, transfer: Transfer, number: int) -> Attempt:
         failure = FetchError(ErrorKind.CANCELLED, f"{self._stopped or 'stopped'} after {size_text(transfer.received)}")

@@ -1,0 +1,147 @@
+"""L1: what an origin's answers say about how soon, and how much at once, it may be asked again.
+
+free --refused--> held --time--> recovering --answers--> free
+  |                ^                 | refused
+  |                +-----------------+
+  +--failures in a row--> open --time--> probed --answer--> recovering
+                           ^               | failed
+                           +---------------+--patience over--> down: told with each wait, probed ever more rarely
+"""
+
+from math import inf
+from typing import Final
+
+from fetcher.frozen import value
+from fetcher.text import seconds_text
+
+#: So many connections in a row that failed mean that there is no server, not an accident.
+_FAILURES: Final = 10
+#: Seconds until a silent origin is tried again for the first time, and at most; each wait is twice the one before.
+_PROBE: Final = 1.0
+_PROBE_MOST: Final = 60.0
+#: Seconds for which the requests to a silent origin wait; its probes are at 1, 3, 7 and 15.
+_PATIENCE: Final = 15.0
+#: Seconds for which it is remembered of an origin without requests that it was in trouble.
+MEMORY: Final = 60.0
+
+
+@value(frozen=True, slots=True)
+class Pushback:
+    """How refusals and failures are taken.
+
+    A wait of more than ``max_wait`` seconds is not obeyed to its end; what one URL may fail in all its
+    ``retries`` never counts as an origin's failure. Without a stated wait, backoff is as for one URL.
+    """
+
+    retries: int
+    max_wait: float
+    base: float = 1.0
+    cap: float = 60.0
+
+    @property
+    def failures(self) -> int:
+        """How many connections in a row must fail."""
+        return max(_FAILURES, self.retries + 1)
+
+
+@value(frozen=True, slots=True)
+class Refusal:
+    """An answer that says "not now", to a request that ran from ``started`` to ``ended``.
+
+    ``wait`` is in seconds, None or 0 if it does not say how long; ``vague`` if it may be about its URL alone, as a 503
+    without a time may be; ``random`` is even from 0 to 1.
+    """
+
+    started: float
+    ended: float
+    wait: float | None
+    vague: bool
+    random: float
+
+
+class Origin:
+    """One origin in trouble: nothing starts before ``until``, nor more than ``limit`` at once.
+
+    If ``down`` is not empty, requests had better not wait for it: it says why. Times are seconds on one clock.
+    Requests that were under way when a hold began tell nothing new by being refused too: a burst counts once.
+    """
+
+    __slots__ = (
+        *("_began", "_ceiling", "_failures", "_interval", "_opened", "_pushback", "_refusals", "_too_long", "_vague"),
+        *("down", "limit", "until"),
+    )
+
+    def __init__(self, pushback: Pushback) -> None:
+        self.until = -inf
+        self.limit: float = inf
+        self.down = ""
+        self._pushback = pushback
+        self._began = -inf
+        self._ceiling = 1
+        self._refusals = 0
+        self._vague = False
+        self._too_long = False
+        self._failures = 0
+        self._interval = _PROBE
+        self._opened = inf
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is nothing to remember."""
+        return self.limit == inf and not (self._failures or self._refusals or self._vague)
+
+    def answered(self, started: float) -> None:
+        """Learn of any other answer. Each that was asked for after the hold lets one more run: 1, 2, 4, ... in turn."""
+        self._failures = 0
+        self._vague = False
+        if started <= self._began:
+            return
+        self._refusals = 0
+        self._too_long = False
+        self._opened = inf
+        self.down = ""
+        self.limit += 1
+        if self.limit >= self._ceiling:
+            self.limit = inf
+
+    def refused(self, refusal: Refusal, running: int) -> bool:
+        """Learn that a request was refused while ``running`` ran, itself included; tell if a hold begins with it.
+
+        The second refusal in a row that asks for more than may be waited means that the others need not wait either.
+        """
+        wait, most = refusal.wait or 0.0, self._pushback.max_wait
+        self._failures = 0
+        if refusal.started <= self._began:
+            self.until = max(self.until, refusal.ended + min(wait, most))
+            return False
+        if refusal.vague and not wait and not self._vague:
+            self._vague = True
+            return False
+        if not wait:
+            wait = refusal.random * min(self._pushback.cap, self._pushback.base * 2.0 ** min(self._refusals, 64))
+        self.down = f"it asks to wait {seconds_text(wait)}" if wait > most and self._too_long else ""
+        self._too_long = wait > most
+        self._refusals += 1
+        self._hold(refusal.ended, min(wait, most), running)
+        return True
+
+    def unreached(self, started: float, now: float, running: int) -> None:
+        """Learn that there was no connection, or none that was any good."""
+        if started <= self._began:
+            return
+        self._failures += 1
+        if self._failures < self._pushback.failures:
+            return
+        if self._opened == inf:
+            self._opened, self._interval = now, _PROBE
+        if now + self._interval > self._opened + _PATIENCE:
+            self.down = f"{self._failures} connections failed in a row"
+        self._hold(now, self._interval, running)
+        self._interval = min(2 * self._interval, _PROBE_MOST)
+
+    def _hold(self, now: float, seconds: float, running: int) -> None:
+        if self.limit == inf:
+            self._ceiling = running
+        self.limit = 1
+        self._began = now
+        self.until = max(self.until, now + seconds)
