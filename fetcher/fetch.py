@@ -310,9 +310,6 @@ def _complete(timings: Timings | None, elapsed: float) -> Timings | None:
     """Add the phase that ends with the body: what the others leave of the attempt's time."""
     if timings is None:
         return None
-    before = (
-        *(timings.blocked, timings.dns, timings.connect),
-        *(timings.tls, timings.send, timings.wait),
-    )
+    before = (timings.blocked, timings.dns, timings.connect, timings.tls, timings.send, timings.wait)
     receive = elapsed - sum(phase or 0.0 for phase in before)
     return Timings(*before, round(max(0.0, receive), 6))

@@ -33,6 +33,11 @@ _T = TypeVar("_T")
 Remember = Callable[[str, str, str], None]
 
 
+def partial_in(directory: Path) -> Path:
+    """Return where bodies for this output directory are put together."""
+    return directory / STATE_DIRECTORY / "partial"
+
+
 class Journal:
     """The records of all runs in one directory, as an async context manager.
 
@@ -77,7 +82,7 @@ class Journal:
     @property
     def partial(self) -> Path:
         """Where bodies are put together."""
-        return self._directory / STATE_DIRECTORY / "partial"
+        return partial_in(self._directory)
 
     async def __aenter__(self) -> Self:
         try:

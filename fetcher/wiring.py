@@ -14,11 +14,11 @@ from fetcher.engines.inline import Inline
 from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
 from fetcher.fetch import Fetch, Identity
-from fetcher.journal import Journal
+from fetcher.journal import Journal, partial_in
 from fetcher.lanes import Lanes, keeps_hosts_whole, share, worker_count
 from fetcher.lock import Patience
 from fetcher.model import timestamp
-from fetcher.naming import STATE_DIRECTORY, Template
+from fetcher.naming import Template
 from fetcher.options import Carrier, Options, Timeouts, Tls
 from fetcher.run import Parts, Run
 from fetcher.sinks.base import Sink
@@ -161,7 +161,7 @@ async def _worker_engine(assignment: "Assignment", desk: "Desk", counters: Count
         sink: Sink = NullSink()
         if options.output.save:
             directory = options.output.directory
-            partials = Partials(directory / STATE_DIRECTORY / "partial", f"{assignment.number}-")
+            partials = Partials(partial_in(directory), f"{assignment.number}-")
             sink = files = FilesSink(directory, partials, desk, stack.enter_context(Disk()))
             await files.disk.run(partials.look)
         fetch = await stack.enter_async_context(_fetching(options, sink, clock))

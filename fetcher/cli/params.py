@@ -14,8 +14,6 @@ from fetcher.urls import parse
 _NUMBER: Final = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
 _SIZE: Final = re.compile(_NUMBER + r"\s*([kKmMgGtT]?)(i?)[bB]?")
 _DURATION: Final = re.compile(_NUMBER + r"\s*(ms|s|m|h|)")
-#: Proxies that only libcurl speaks to.
-_SOCKS: Final = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
 _RATE: Final = re.compile(_NUMBER + r"\s*(?:/\s*([smh]))?")
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 #: Field names are tokens (RFC 9110 section 5.6.2); values are visible text, blanks and tabs (section 5.5).
@@ -103,7 +101,9 @@ def proxy(option: str, text: str) -> str:
         if url:
             from yarl import URL
 
-            checked = f"http://{rest}" if scheme.lower() in _SOCKS else url
+            from fetcher.transport.proxies import SOCKS
+
+            checked = f"http://{rest}" if scheme.lower() in SOCKS else url
             parse(checked)
             URL(checked)  # which is stricter about the user and password
     except (FetchError, ValueError) as error:

@@ -19,7 +19,7 @@ from fetcher.model import Head, Request, Stored
 from fetcher.naming import Names, Template
 from fetcher.sinks.base import Name, NameGiver
 from fetcher.sinks.partial import Partials
-from fetcher.sinks.shelf import Shelf
+from fetcher.sinks.shelf import WRITING, Shelf
 
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
@@ -36,8 +36,6 @@ _WORTH: Final = 64 * 1024
 _NAMES: Final = 20
 
 _T = TypeVar("_T")
-
-_WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Naming:
@@ -272,11 +270,11 @@ class _FileWriter:
 
 
 def _open_anew(path: str, flags: int) -> int:  # noqa: ARG001  the flags of "wb", which lack O_NOFOLLOW
-    return os.open(path, _WRITING | os.O_TRUNC, 0o666)
+    return os.open(path, WRITING | os.O_TRUNC, 0o666)
 
 
 def _open_to_append(path: str, flags: int) -> int:  # noqa: ARG001
-    return os.open(path, _WRITING | os.O_APPEND, 0o666)
+    return os.open(path, WRITING | os.O_APPEND, 0o666)
 
 
 def _digest_of(path: str, size: int) -> "HASH":

@@ -8,7 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-_WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+#: How what is put together is opened, beside truncating or appending.
+WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: How many folders are remembered to be there.
 _FOLDERS: Final = 10_000
@@ -26,7 +27,7 @@ class Shelf:
 
         Leaves nothing behind if it raises OSError.
         """
-        descriptor = os.open(partial, _WRITING | os.O_TRUNC, 0o666)
+        descriptor = os.open(partial, WRITING | os.O_TRUNC, 0o666)
         try:
             try:
                 written = os.write(descriptor, body)

@@ -12,11 +12,12 @@ from fetcher.options import Timeouts, Tls, Wire
 from fetcher.transport.base import ANYWHERE, Hop, Reach
 from fetcher.transport.curl_failures import CLOSED, SILENT
 from fetcher.transport.curl_multi import Multi
-from fetcher.transport.curl_options import PLAIN, check_certificates, load
+from fetcher.transport.curl_options import PLAIN, load
 from fetcher.transport.curl_transfer import Shared, Transfer
 from fetcher.transport.failures import cut, no_sense
-from fetcher.transport.fields import field
+from fetcher.transport.fields import decoded
 from fetcher.transport.proxies import Proxies
+from fetcher.transport.tls import tls_context
 
 #: Seconds between looks for silent servers.
 _SWEEP: Final = 1.0
@@ -174,7 +175,8 @@ class CurlTransport:
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        check_certificates(self._tls)
+        if self._tls.ca_file is not None:
+            tls_context(self._tls)  # to fail now if there are no certificates in it
         self._shared = Shared(
             pycurl=self.pycurl,
             loop=asyncio.get_running_loop(),
@@ -254,7 +256,7 @@ def _status_line(line: bytes) -> tuple[str, int, str]:
 
 def _field(line: bytes) -> tuple[str, str]:
     name, _, value = line.partition(b":")
-    return field(name, value.strip(b" \t\r\n"))
+    return decoded(name, value.strip(b" \t\r\n"))
 
 
 _common_field: Final = lru_cache(512)(_field)

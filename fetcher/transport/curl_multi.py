@@ -66,8 +66,9 @@ class Multi(Generic[_T]):
 
     libcurl's sockets are watched by a selector of their own, which the event loop watches: all that are ready are dealt
     with in one turn, and what came of it is told once at its end. A kept connection is watched too: libcurl looks at
-    it at most once a second, and would take what a server says unasked for the answer to the next request. Append to ``stirred``, also from within libcurl, a
-    transfer that shall be woken then; set ``looking_up`` when one has ended amid a look-up.
+    it at most once a second, and would take what a server says unasked for the answer to the next request. Append to
+    ``stirred``, also from within libcurl, a transfer that shall be woken then; set ``looking_up`` when one has ended
+    amid a look-up.
     """
 
     def __init__(self, pycurl: Any, clock: Clock, connections: int) -> None:

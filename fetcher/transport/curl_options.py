@@ -7,7 +7,6 @@ from typing import Any, Final
 from fetcher.errors import UsageError
 from fetcher.model import Headers
 from fetcher.options import Timeouts, Tls, Wire
-from fetcher.transport.failures import no_certificates
 
 PLAIN: Final = Wire()
 
@@ -30,15 +29,6 @@ def load(wire: Wire = PLAIN) -> Any:
     if wire.http3 and not pycurl.version_info()[4] & pycurl.VERSION_HTTP3:
         raise UsageError("--http3: the libcurl of this pycurl does not speak HTTP/3; its wheels do")
     return pycurl
-
-
-def check_certificates(tls: Tls) -> None:
-    """Raise UsageError if there are no certificates in ``ca_file``."""
-    if tls.ca_file is not None and tls.verify:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=tls.ca_file)
-        except OSError as error:
-            raise no_certificates(tls.ca_file, error) from error
 
 
 def new_handle(pycurl: Any, timeouts: Timeouts, tls: Tls, wire: Wire) -> Any:

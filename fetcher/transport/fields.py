@@ -10,14 +10,15 @@ _COMMON: Final = 100
 
 
 def field(name: bytes, value: bytes) -> tuple[str, str]:
+    """Return what :func:`decoded` does, remembered where it is short."""
+    return _remembered(name, value) if len(name) + len(value) < _COMMON else decoded(name, value)
+
+
+def decoded(name: bytes, value: bytes) -> tuple[str, str]:
     """Return a header field as text, its name in lower case.
 
     Values are ASCII by the book; UTF-8 and Latin-1 are seen (RFC 9110 section 5.5).
     """
-    return _remembered(name, value) if len(name) + len(value) < _COMMON else _decoded(name, value)
-
-
-def _decoded(name: bytes, value: bytes) -> tuple[str, str]:
     lower = name.decode("ascii", "replace").lower()
     if lower == "location":
         return lower, location_text(value)
@@ -27,4 +28,4 @@ def _decoded(name: bytes, value: bytes) -> tuple[str, str]:
         return lower, value.decode("latin-1")
 
 
-_remembered: Final = lru_cache(512)(_decoded)
+_remembered: Final = lru_cache(512)(decoded)
