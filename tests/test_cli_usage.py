@@ -1,6 +1,7 @@
 """Command lines that cannot be carried out, and the pages that say what can."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from fetcher import __version__
-from fetcher.cli.flags import Flags
+from fetcher.cli.flags import NOT_FOR_RETRY, Flags, RetryFlags
+from fetcher.cli.help import COMMON
 from fetcher.cli.outcome import outcome
 from tests.command import Command
 from tests.server import Scope
@@ -126,7 +128,7 @@ def test_refused_headers_are_not_shown(say: Say) -> None:
         assert "hush" not in message
 
 
-@pytest.mark.parametrize("words", ["--help", "get --help", "get -h", "demo --help", "--version", ""])
+@pytest.mark.parametrize("words", ["--help", "get --help", "get -h", "retry --help", "demo --help", "--version", ""])
 def test_pages(words: str, run_fetcher: Command) -> None:
     """Help fits a terminal of 60 lines by 80 columns, whatever the environment; without a command it is an error."""
     ran = run_fetcher(*words.split())
@@ -140,10 +142,24 @@ def test_pages(words: str, run_fetcher: Command) -> None:
     assert "\x1b" not in page
     if words == "--version":
         assert page == f"fetcher {__version__}\n"
-    if words == "get --help":
-        for field in fields(Flags):
-            assert field.name == "sources" or f"--{field.name.replace('_', '-')} " in page
-        assert page.index("fetcher get urls.txt") < page.index("--output-dir")
+
+
+@pytest.mark.parametrize(("command", "flags"), [("get", Flags), ("retry", RetryFlags)])
+def test_every_option_is_on_the_pages(command: str, flags: type[Flags], run_fetcher: Command) -> None:
+    """``--help`` explains common options and names the others, ``--help-all`` explains all, examples come first."""
+    short, whole = (run_fetcher(command, page).stdout for page in ("--help", "--help-all"))
+    assert {field.name for field in fields(RetryFlags)} >= COMMON
+    for field in fields(flags):
+        option = f"--{field.name.replace('_', '-')}"
+        if field.name in {"sources", "directory"} or (command == "retry" and field.name in NOT_FOR_RETRY):
+            continue
+        explained = re.compile(rf"^  (-\w, )?{option} .*  [a-z]", re.MULTILINE)
+        assert explained.search(whole), option
+        assert bool(explained.search(short)) == (field.name in COMMON), option
+        assert re.search(rf"{option}\s", short), option
+    assert max(map(len, whole.splitlines())) <= 80
+    for page in (short, whole):
+        assert page.index(f"fetcher {command} ") < page.index("Output:")
         assert "FETCHER_CONCURRENCY" in page
 
 
@@ -170,7 +186,7 @@ def test_streams_that_take_nothing(shell: str, status: int, tmp_path: Path) -> N
     assert ran.stderr.count("\n") <= 1
 
 
-@pytest.mark.parametrize("words", [["--help"], ["get", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["get", "--help"], ["get", "--help-all"], ["--version"]])
 def test_a_page_that_nobody_reads(words: list[str], run_fetcher: Command) -> None:
     """A reader that went away ends the command quietly with status 141."""
     read, write = os.pipe()

@@ -1,8 +1,22 @@
-"""L4: help pages that put examples first and options into groups."""
+"""L4: help pages that put examples first and options into groups, on a short page and a whole one."""
 
-from typing import Any
+from textwrap import wrap
+from typing import Any, Final
+
+from typer.core import TyperOption
 
 from fetcher.cli.quick import QuickCommand
+
+#: What ``--help`` explains; it only names the other options, which ``--help-all`` explains too.
+COMMON: Final = frozenset(
+    {
+        *("output_dir", "name", "existing", "no_save"),
+        *("concurrency", "per_host", "rate", "host_rate"),
+        *("retries", "connect_timeout", "read_timeout", "timeout", "max_size", "deadline"),
+        *("header", "user_agent", "proxy", "insecure"),
+        *("json", "quiet", "verbose", "progress", "failed", "summary", "dry_run", "kind"),
+    }
+)
 
 EXAMPLES = """\
   fetcher get urls.txt --concurrency 50
@@ -28,6 +42,21 @@ class PanelCommand(QuickCommand):
     """
 
     examples = EXAMPLES
+    _whole = False
+    _help_all: Any = None
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, ``--help`` and ``--help-all`` included."""
+        if self._help_all is None:
+            self._help_all = TyperOption(
+                param_decls=["--help-all"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=self._show_all,
+                type_descriptor=self.get_help_option(ctx).type_descriptor,  # type: ignore[union-attr]
+            )
+        return [*super().get_params(ctx), self._help_all]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """Write what the command does, then how it is used."""
@@ -37,19 +66,35 @@ class PanelCommand(QuickCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, group by group; what stands in no group is said in the text above."""
         panels: dict[str, list[tuple[str, str]]] = {}
+        further: list[str] = []
         for parameter in self.get_params(ctx):
             panel = getattr(parameter, "rich_help_panel", None)
             entry = parameter.get_help_record(ctx)
-            if panel and entry is not None:
+            if not panel or entry is None:
+                continue
+            if self._whole or parameter.name in COMMON:
                 panels.setdefault(panel, []).append((entry[0], entry[1].replace("[default: ", "[")))
+            else:
+                further.append(parameter.opts[-1])
         widest = max(len(names) for entries in panels.values() for names, _ in entries)
         for panel, entries in panels.items():
             with formatter.section(panel):
                 formatter.write_dl([(names.ljust(widest), text) for names, text in entries])
+        if further:
+            with formatter.section(f"Further options, which {ctx.command_path} --help-all explains"):
+                for line in wrap("  ".join(further), formatter.width - 2, break_on_hyphens=False):
+                    formatter.write(f"  {line}\n")
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  the signature is Typer's
         """Write what holds for many options."""
         formatter.write(f"\n{FOOTER}")
+
+    def _show_all(self, context: Any, parameter: Any, asked: bool) -> None:  # noqa: ARG002  the signature is Typer's
+        """Print the whole page instead of carrying out the command."""
+        if asked and not context.resilient_parsing:
+            self._whole = True
+            print(context.get_help(), flush=True)
+            context.exit()
 
 
 class RetryCommand(PanelCommand):
