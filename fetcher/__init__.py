@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fetcher.api import fetch_all, fetch_one
     from fetcher.errors import BusyError, Error, ErrorKind, LocalError, UsageError
     from fetcher.model import Outcome, Record, Request, Summary
-    from fetcher.options import Bounds, Existing, Limits, Options, Output, Retries, Timeouts, Tls
+    from fetcher.options import Bounds, Existing, HostOptions, Limits, Options, Output, Retries, Timeouts, Tls
 
 __all__ = [
     "Bounds",
@@ -23,6 +23,7 @@ __all__ = [
     "Error",
     "ErrorKind",
     "Existing",
+    "HostOptions",
     "Limits",
     "LocalError",
     "Options",
@@ -40,10 +41,10 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "fetcher.api": ("fetch_all", "fetch_one"),
-    "fetcher.errors": ("BusyError", "Error", "ErrorKind", "LocalError", "UsageError"),
-    "fetcher.model": ("Outcome", "Record", "Request", "Summary"),
-    "fetcher.options": ("Bounds", "Existing", "Limits", "Options", "Output", "Retries", "Timeouts", "Tls"),
+    "api": ("fetch_all", "fetch_one"),
+    "errors": ("BusyError", "Error", "ErrorKind", "LocalError", "UsageError"),
+    "model": ("Outcome", "Record", "Request", "Summary"),
+    "options": ("Bounds", "Existing", "HostOptions", "Limits", "Options", "Output", "Retries", "Timeouts", "Tls"),
 }
 
 
@@ -53,5 +54,5 @@ if not TYPE_CHECKING:
         """Import a public name when it is first used (PEP 562): the command starts in half the time."""
         for home, names in _HOMES.items():
             if name in names:
-                return getattr(import_module(home), name)
+                return getattr(import_module(f"fetcher.{home}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ from fetcher.conditional import Held, remainder, strong_validator
 from fetcher.cookies import Cookies
 from fetcher.errors import Error, ErrorKind, FetchError, http_kind, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
+from fetcher.hosts import ALIKE, Hosts, merged
 from fetcher.limits import TokenBucket
 from fetcher.model import Attempt, Head, Headers, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
@@ -32,11 +33,15 @@ _DRAINING: Final = 1.0
 
 
 class Identity:
-    """What every request tells the server: ``user_agent`` everyone, ``headers`` only the URL's own origin."""
+    """What every request tells the server: ``user_agent`` everyone, ``headers`` only the URL's own origin.
 
-    def __init__(self, user_agent: str, headers: Headers = ()) -> None:
+    What ``hosts`` says besides goes to a URL's own origin too, if that is on such a host; never to one it redirects to.
+    """
+
+    def __init__(self, user_agent: str, headers: Headers = (), hosts: Hosts = ALIKE) -> None:
         self._ours = ("User-Agent", user_agent), ("Accept", "*/*")
         self._headers = headers
+        self._hosts = hosts
         self._usual = self._fields(self._ours, headers, None, None)
 
     def fields(self, request: Request, *, own_origin: bool, cookie: str | None, held: Held | None) -> Headers:
@@ -47,12 +52,14 @@ class Identity:
         """
         if not own_origin:
             return self._fields(self._ours, (), cookie, held)
+        section = self._hosts.of(request.host)
+        headers = self._headers if section is None else merged(self._headers, section.headers)
         if request.userinfo is not None:
             ours = (*self._ours, ("Authorization", _basic(request.userinfo)))
-            return self._fields(ours, self._headers, cookie, held)
-        if cookie is None and held is None:
+            return self._fields(ours, headers, cookie, held)
+        if cookie is None and held is None and section is None:
             return self._usual
-        return self._fields(self._ours, self._headers, cookie, held)
+        return self._fields(self._ours, headers, cookie, held)
 
     @staticmethod
     def _fields(ours: Headers, headers: Headers, cookie: str | None, held: Held | None) -> Headers:

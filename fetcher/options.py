@@ -147,10 +147,29 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostOptions:
+    """What holds for the hosts of a ``pattern`` instead of what holds for all; None leaves that as it is.
+
+    A pattern is a host, ``name`` or ``name:port``, or with ``*.`` before it every name that ends so. ``headers`` go to
+    these hosts only, besides those for all, which they replace where they have the same name.
+    """
+
+    pattern: str
+    per_host: int | None = None
+    host_rate: float | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        _require(self.per_host is None or self.per_host >= 1, f"per-host must be at least 1, not {self.per_host}")
+        _require(self.host_rate is None or self.host_rate > 0, "host-rate must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything chosen for a run.
 
-    ``headers`` go with the first request to the URL's own origin and are never sent to another one;
+    ``headers`` go with the first request to the URL's own origin and are never sent to another one; ``hosts`` says what
+    is different for some hosts, the narrowest pattern first;
     ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``. With ``block_private`` no
     connection is made to an address that is not of the public internet, whatever name or redirect leads there.
     ``contact`` is told in the User-Agent, so that who runs a server knows whom to write to.
@@ -165,6 +184,7 @@ class Options:
     tls: Tls = field(default_factory=Tls)
     output: Output = field(default_factory=Output)
     headers: tuple[tuple[str, str], ...] = ()
+    hosts: tuple[HostOptions, ...] = ()
     user_agent: str | None = None
     contact: str | None = None
     proxy: str | None = None

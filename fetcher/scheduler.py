@@ -17,8 +17,10 @@ from heapq import heapify, heappop, heappush
 from math import inf
 
 from fetcher.adaptive import Adaptive
+from fetcher.hosts import ALIKE, Hosts, limits_of
 from fetcher.limits import TokenBucket
 from fetcher.model import Request
+from fetcher.options import Limits
 from fetcher.origins import MEMORY, Origin, Pushback, Refusal
 
 
@@ -29,16 +31,31 @@ class _Host:
     host would do as well.
     """
 
-    __slots__ = ("adaptive", "bucket", "due", "full", "limit", "listed", "noted", "origin", "queue", "running")
+    __slots__ = (
+        "adaptive",
+        "bucket",
+        "due",
+        "full",
+        "limit",
+        "listed",
+        "noted",
+        "origin",
+        "queue",
+        "refill",
+        "running",
+    )
 
-    def __init__(self, rate: float | None, limit: float, adaptive: Adaptive | None) -> None:
+    def __init__(self, limits: Limits) -> None:
+        most = inf if limits.per_host is None else limits.per_host
+        rate = limits.host_rate
         self.queue: deque[Request] = deque()
         self.due = 0
         self.running = 0
         self.listed = False
         self.bucket = TokenBucket(rate) if rate is not None else None
-        self.limit = limit if adaptive is None else adaptive.limit
-        self.adaptive = adaptive
+        self.refill = 0.0 if rate is None else 1 / rate
+        self.adaptive = Adaptive(most) if limits.adaptive else None
+        self.limit = most if self.adaptive is None else self.adaptive.limit
         self.full = -inf
         self.noted = inf
         self.origin: Origin | None = None
@@ -51,26 +68,18 @@ class _Host:
 class Scheduler:
     """Decides who gets a freed slot. Times are seconds on any clock that never goes back, given as ``now``.
 
-    ``per_host`` bounds how many requests of one host run at once; ``rate`` and ``host_rate`` how many start a second.
+    The limits' ``per_host`` bounds how many requests of one host run at once; ``rate`` and ``host_rate`` how many start a
+    second. ``hosts`` says for which they are others.
     """
 
-    def __init__(
-        self,
-        *,
-        per_host: int | None = None,
-        rate: float | None = None,
-        host_rate: float | None = None,
-        pushback: Pushback | None = None,
-        adaptive: bool = False,
-    ) -> None:
-        self._per_host = inf if per_host is None else per_host
-        self._adaptive = adaptive
+    def __init__(self, limits: Limits, hosts: Hosts = ALIKE, pushback: Pushback | None = None) -> None:
+        self._limits = limits
+        self._sections = hosts
         #: Whether a host may have to wait although it runs less than ``per_host``; most runs end before any has to.
-        self._heeds = adaptive or host_rate is not None
+        rates = [limits.host_rate, *(section.host_rate for section in hosts.sections)]
+        self._heeds = limits.adaptive or any(rate is not None for rate in rates)
         self._pushback = pushback or Pushback(0, inf)
-        self._host_rate = host_rate
-        self._refill = 0.0 if host_rate is None else 1 / host_rate
-        self._bucket = TokenBucket(rate) if rate is not None else None
+        self._bucket = TokenBucket(limits.rate) if limits.rate is not None else None
         self._hosts: dict[str, _Host] = {}
         self._ring: deque[str] = deque()
         self._held: list[tuple[float, str]] = []
@@ -218,9 +227,8 @@ class Scheduler:
     def _host(self, name: str) -> _Host:
         host = self._hosts.get(name)
         if host is None:
-            host = self._hosts[name] = _Host(
-                self._host_rate, self._per_host, Adaptive(self._per_host) if self._adaptive else None
-            )
+            section = self._sections.of(name)
+            host = self._hosts[name] = _Host(self._limits if section is None else limits_of(self._limits, section))
         return host
 
     def _remember(self, name: str, host: _Host, until: float) -> None:
@@ -258,7 +266,7 @@ class Scheduler:
             self._bucket.take(now)
         if host.bucket is not None:
             host.bucket.take(now)
-            host.full = max(host.full, now) + self._refill
+            host.full = max(host.full, now) + host.refill
         self._list(name, host)
         return request
 

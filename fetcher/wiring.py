@@ -14,8 +14,9 @@ from fetcher.engines.inline import Inline
 from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
 from fetcher.fetch import Fetch, Identity
+from fetcher.hosts import Hosts
 from fetcher.journal import Journal, partial_in
-from fetcher.lanes import Lanes, keeps_hosts_whole, share, worker_count
+from fetcher.lanes import Lanes, keeps, share, worker_count
 from fetcher.lock import Patience
 from fetcher.model import timestamp
 from fetcher.naming import Template
@@ -54,14 +55,15 @@ class Ears:
 async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     """Open all that a run with these options needs, and yield it ready to be called.
 
-    Raises UsageError for a bad name template, LocalError if the directory cannot be used, BusyError if it is in use.
+    Raises UsageError for a bad name template or pattern of hosts, LocalError if the directory cannot be used, BusyError if it is in use.
     """
     template = Template.parse(options.output.name)
+    Hosts(options.hosts)
     options = _affordable(options, ears.observe)
     maker(options)
     if options.block_private and Proxies(options.proxy).used:
         raise UsageError("--block-private cannot see where a proxy connects to; say --proxy '' to go without one")
-    workers = worker_count(options.limits, options.workers)
+    workers = worker_count(options)
     naming = Naming(template, timestamp(ears.clock.now())[:10])
     async with AsyncExitStack() as stack:
         disk = stack.enter_context(Disk())
@@ -130,7 +132,7 @@ async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator
         agent = options.user_agent or USER_AGENT
         if options.contact is not None:
             agent = f"{agent} (+{options.contact})"
-        identity = Identity(agent, options.headers)
+        identity = Identity(agent, options.headers, Hosts(options.hosts))
         yield Fetch(transport, sink, identity, options.limits, clock)
 
 
@@ -142,13 +144,8 @@ def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "P
 
     if options.tls.ca_file is not None:
         tls_context(options.tls)  # to fail before there are any
-    limits = options.limits
-    assignments = [
-        Assignment(number, replace(options, limits=share(limits, workers, number)), naming.needs_body)
-        for number in range(workers)
-    ]
-    whole = keeps_hosts_whole(limits, workers)
-    lanes = Lanes(workers, whole_hosts=whole, sticky=limits.host_rate is not None or limits.adaptive)
+    assignments = [Assignment(number, share(options, workers, number), naming.needs_body) for number in range(workers)]
+    lanes = Lanes(workers, keeps(options, workers))
     return Processes(Crew(assignments, lanes, _worker_engine), naming, ears.clock, ears.counters, ears.observe)
 
 

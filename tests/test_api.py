@@ -14,6 +14,7 @@ from fetcher import (
     BusyError,
     ErrorKind,
     Existing,
+    HostOptions,
     Limits,
     LocalError,
     Options,
@@ -258,6 +259,8 @@ async def test_two_at_once(server: Scope, options: Options) -> None:
         lambda: Options(limits=Limits(rate=0)),
         lambda: Options(timeouts=Timeouts(total=-1)),
         lambda: Options(retries=Retries(count=-1)),
+        lambda: Options(hosts=(HostOptions(pattern="a", per_host=0),)),
+        lambda: Options(hosts=(HostOptions(pattern="a", host_rate=0),)),
     ],
 )
 def test_wrong_options(wrong: Callable[[], Options]) -> None:
@@ -266,9 +269,12 @@ def test_wrong_options(wrong: Callable[[], Options]) -> None:
         wrong()
 
 
-async def test_wrong_template(server: Scope, tmp_path: Path) -> None:
-    """A name template that cannot be is refused before anything is made or fetched."""
-    options = Options(output=Output(directory=tmp_path / "out", name="{nonsense}"))
+@pytest.mark.parametrize("part", [{"name": "{nonsense}"}, {"pattern": "nonsense/"}])
+async def test_wrong_text(part: dict[str, str], server: Scope, tmp_path: Path) -> None:
+    """A name template or a pattern of hosts that cannot be is refused before anything is made or fetched."""
+    output = Output(directory=tmp_path / "out", name=part.get("name", "{path}"))
+    hosts = HostOptions(pattern=part.get("pattern", "*.example.com"))
+    options = Options(output=output, hosts=(hosts,))
     with pytest.raises(UsageError, match="nonsense"):
         await fetch_one(server.url("a"), options)
     assert (list(tmp_path.iterdir()), server.requests()) == ([], [])  # noqa: ASYNC240

@@ -17,8 +17,9 @@ from fetcher.errors import Error, ErrorKind, FetchError, LocalError
 from fetcher.events import Event, Redirected, Transfer, Trouble
 from fetcher.fetch import Fetch, Identity
 from fetcher.history import History
+from fetcher.hosts import Hosts
 from fetcher.model import Attempt, Redirect, Request, Row, to_line
-from fetcher.options import Limits, Timeouts
+from fetcher.options import HostOptions, Limits, Timeouts
 from fetcher.options import Tls as TlsOptions
 from fetcher.plan import Planner
 from fetcher.transport.proxies import Proxies
@@ -465,6 +466,32 @@ class TestSecrets:
             assert b"hush" not in seen.head
             assert fields(seen, "authorization") == []
             assert fields(seen, "user-agent") == ["test/1.0"]
+
+    async def test_a_hosts_own(self, server: Scope) -> None:
+        """Fields of a section go to its hosts besides those for all, but never where a redirect leads."""
+        other = server.origin(1)
+        section = HostOptions(
+            pattern=server.base.removeprefix("http://"), headers=(("X-Token", "own"), ("Authorization", "mine"))
+        )
+        identity = Identity("test/1.0", (("x-token", "all"), ("X-All", "1")), Hosts([section]))
+        await fetched(server.url("a", redirect_to=other.url("away", redirect_to=server.url("back"))), identity)
+        await fetched(other.url("b", redirect_to=server.url("c")), identity)
+        await fetched(server.url("d").replace("://", "://user:pass@", 1), identity)
+        told = {
+            seen.resource.partition("?")[0].rpartition("/")[2]: [
+                fields(seen, name) for name in ("x-token", "authorization", "x-all")
+            ]
+            for seen in server.requests()
+        }
+        nothing: list[list[str]] = [[], [], []]
+        assert told == {
+            "a": [["own"], ["mine"], ["1"]],
+            "away": nothing,
+            "back": nothing,
+            "b": [["all"], [], ["1"]],
+            "c": nothing,
+            "d": [["own"], ["mine"], ["1"]],
+        }
 
     async def test_never_to_another_scheme(self, server: Scope, tls: Tls) -> None:
         """The same host without TLS is another origin."""

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.lanes import Lanes, keeps_hosts_whole, share, worker_count
-from fetcher.options import Limits
+from fetcher.hosts import Hosts, limits_of
+from fetcher.lanes import Keep, Lanes, keep, keeps, share, worker_count
+from fetcher.options import HostOptions, Limits, Options
 
 _rates = st.none() | st.floats(0.001, 1e6)
 _limits = st.builds(
@@ -16,6 +17,16 @@ _limits = st.builds(
     per_host=st.none() | st.integers(1, 250),
     rate=_rates,
     host_rate=_rates,
+)
+_sections = st.lists(
+    st.builds(
+        HostOptions,
+        pattern=st.sampled_from(["a.x", "*.x", "b.y", "*.y", "c"]),
+        per_host=st.none() | st.integers(1, 250),
+        host_rate=_rates,
+    ),
+    max_size=4,
+    unique_by=lambda section: section.pattern,
 )
 _hosts = st.lists(st.sampled_from("abcdefg"), max_size=60)
 
@@ -26,53 +37,74 @@ _hosts = st.lists(st.sampled_from("abcdefg"), max_size=60)
 )
 def test_worker_count(wanted: int, concurrency: int, per_host: int | None, count: int) -> None:
     """There are as many as wanted, but none without a slot, nor one that cannot do for a host what the run may."""
-    assert worker_count(Limits(concurrency=concurrency, per_host=per_host), wanted) == count
+    limits = Limits(concurrency=concurrency, per_host=per_host)
+    assert worker_count(Options(limits=limits, workers=wanted)) == count
+    section = HostOptions(pattern="a.example", per_host=per_host)
+    assert worker_count(Options(limits=Limits(concurrency=concurrency), hosts=(section,), workers=wanted)) == count
 
 
 @pytest.mark.parametrize(
-    ("limits", "workers", "whole"),
+    ("limits", "workers", "kept"),
     [
-        (Limits(), 2, False),
-        (Limits(per_host=25), 2, True),
-        (Limits(per_host=26), 2, False),
-        (Limits(per_host=1, concurrency=2), 2, True),
-        (Limits(per_host=2, concurrency=2), 2, False),
-        (Limits(per_host=40, host_rate=1.0), 2, True),
-        (Limits(rate=1.0), 2, False),
+        (Limits(), 2, Keep.APART),
+        (Limits(per_host=25), 2, Keep.WHOLE),
+        (Limits(per_host=26), 2, Keep.APART),
+        (Limits(per_host=1, concurrency=2), 2, Keep.WHOLE),
+        (Limits(per_host=2, concurrency=2), 2, Keep.APART),
+        (Limits(per_host=40, host_rate=1.0), 2, Keep.STICKY),
+        (Limits(adaptive=True), 2, Keep.STICKY),
+        (Limits(rate=1.0), 2, Keep.APART),
     ],
 )
-def test_whole_hosts(limits: Limits, workers: int, *, whole: bool) -> None:
-    """A host is one worker's where that worker can reach its limits, and always where its rate is limited."""
-    assert keeps_hosts_whole(limits, workers) is whole
+def test_keep(limits: Limits, workers: int, kept: Keep) -> None:
+    """A host is one worker's where that worker can reach its limits, and for ever where its rate is limited."""
+    assert keep(limits, workers) is kept
 
 
-@given(_limits, st.integers(1, 256))
-def test_shares_add_up(limits: Limits, wanted: int) -> None:
+def test_keep_by_host() -> None:
+    """Each host is dealt out as its own limits ask for."""
+    hosts = HostOptions(pattern="a.x", host_rate=1.0), HostOptions(pattern="*.x", per_host=2)
+    keep_of = keeps(Options(hosts=hosts, workers=2), 2)
+    assert [keep_of(host) for host in ("a.x", "b.x", "c")] == [Keep.STICKY, Keep.WHOLE, Keep.APART]
+
+
+@given(_limits, _sections, st.integers(1, 256))
+def test_shares_add_up(limits: Limits, sections: list[HostOptions], wanted: int) -> None:
     """Whatever the limits: all workers together have the run's, for a host never more, and each can do something."""
-    workers = worker_count(limits, wanted)
-    shares = [share(limits, workers, worker) for worker in range(workers)]
+    options = Options(limits=limits, hosts=tuple(sections), workers=wanted)
+    workers = worker_count(options)
+    parts = [share(options, workers, worker) for worker in range(workers)]
+    shares = [part.limits for part in parts]
     assert sum(each.concurrency for each in shares) == limits.concurrency
     assert max(each.concurrency for each in shares) - min(each.concurrency for each in shares) <= 1
     if limits.rate is not None:
         assert sum(each.rate or 0.0 for each in shares) == pytest.approx(limits.rate)
-    if limits.per_host is not None:
-        of_host = [each.per_host or 0 for each in shares]
-        assert min(of_host) >= 1
-        assert (max if keeps_hosts_whole(limits, workers) else sum)(of_host) == limits.per_host
     for each in shares:
-        assert (each.max_size, each.max_redirects, each.host_rate) == (
-            limits.max_size,
-            limits.max_redirects,
-            limits.host_rate,
-        )
-    if limits.host_rate is not None:
-        assert keeps_hosts_whole(limits, workers)
+        assert (each.max_size, each.max_redirects) == (limits.max_size, limits.max_redirects)
+    keep_of = keeps(options, workers)
+    for host in ("a.x", "b.x", "b.y", "c", "d"):
+        whole, own = _limits_for(options, host), [_limits_for(part, host) for part in parts]
+        assert {each.host_rate for each in own} == {whole.host_rate}
+        assert keep_of(host) is keep(whole, workers)
+        if whole.host_rate is not None:
+            assert keep_of(host) is Keep.STICKY
+        of_host = [each.per_host for each in own if each.per_host is not None]
+        if whole.per_host is None:
+            assert of_host == []
+        else:
+            assert min(of_host) >= 1
+            assert (sum if keep_of(host) is Keep.APART else max)(of_host) == whole.per_host
+
+
+def _limits_for(options: Options, host: str) -> Limits:
+    section = Hosts(options.hosts).of(host)
+    return options.limits if section is None else limits_of(options.limits, section)
 
 
 @given(st.integers(1, 9), _hosts, st.data(), st.booleans())
 def test_whole_hosts_stay_together(workers: int, hosts: list[str], data: st.DataObject, sticky: bool) -> None:
     """At any moment all requests of a host are at one worker; with ``sticky``, at the same one for ever."""
-    lanes = Lanes(workers, whole_hosts=True, sticky=sticky)
+    lanes = Lanes(workers, lambda _: Keep.STICKY if sticky else Keep.WHOLE)
     dealt: list[tuple[str, int]] = []
     ever: dict[str, int] = {}
     for host in hosts:
@@ -89,7 +121,7 @@ def test_whole_hosts_stay_together(workers: int, hosts: list[str], data: st.Data
 @given(st.integers(1, 9), _hosts)
 def test_balance(workers: int, hosts: list[str]) -> None:
     """With hosts divided, no worker has two requests more than another, whatever finishes where it was dealt."""
-    lanes = Lanes(workers, whole_hosts=False)
+    lanes = Lanes(workers, lambda _: Keep.APART)
     load = Counter(dict.fromkeys(range(workers), 0))
     for position, host in enumerate(hosts):
         load[lanes.assign(host)] += 1
@@ -102,7 +134,7 @@ def test_balance(workers: int, hosts: list[str]) -> None:
 
 def test_new_hosts_go_to_the_idlest() -> None:
     """A host that is not known yet goes to the worker with the least to do."""
-    lanes = Lanes(2, whole_hosts=True)
+    lanes = Lanes(2, lambda _: Keep.WHOLE)
     assert [lanes.assign(host) for host in "aaabb"] == [0, 0, 0, 1, 1]
     assert lanes.assign("c") == 1
     for _ in range(3):
@@ -113,7 +145,7 @@ def test_new_hosts_go_to_the_idlest() -> None:
 @pytest.mark.parametrize(("sticky", "again"), [(False, 1), (True, 0)])
 def test_forgetting(again: int, *, sticky: bool) -> None:
     """A host without requests under way is forgotten, and may go elsewhere, unless its worker knows its rate."""
-    lanes = Lanes(2, whole_hosts=True, sticky=sticky)
+    lanes = Lanes(2, lambda _: Keep.STICKY if sticky else Keep.WHOLE)
     assert (lanes.assign("a"), lanes.assign("b")) == (0, 1)
     lanes.finished("a", 0)
     lanes.finished("b", 1)

@@ -22,7 +22,7 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 #: Each layer from left to right: what stands here imports only from lower layers, or from its left in its own.
 LAYERS: Final = (
     "text frozen errors model options events status",
-    "hashtable body urls limits adaptive origins lanes retry redirects conditional mediatypes paths naming plan history schema scheduler",
+    "hashtable body urls hosts limits adaptive origins lanes retry redirects conditional mediatypes paths naming plan history schema scheduler",
     "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
     "recorder fetch engines run wiring api",
     "views cli",

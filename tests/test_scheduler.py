@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fetcher.hosts import Hosts
 from fetcher.limits import TokenBucket
 from fetcher.model import Request
+from fetcher.options import HostOptions, Limits
 from fetcher.origins import MEMORY, Pushback, Refusal
 from fetcher.scheduler import Scheduler
 
@@ -29,7 +31,7 @@ def request(host: str, index: int = 0) -> Request:
 
 def filled(hosts: Iterable[str], scheduler: Scheduler | None = None) -> Scheduler:
     """Return a scheduler with one request for each letter, in this order."""
-    scheduler = Scheduler() if scheduler is None else scheduler
+    scheduler = Scheduler(Limits()) if scheduler is None else scheduler
     for index, host in enumerate(hosts):
         scheduler.add(request(host, index))
     return scheduler
@@ -79,7 +81,7 @@ def test_hosts_take_turns() -> None:
 
 def test_a_host_that_comes_back_goes_to_the_end() -> None:
     """Whoever got a slot waits until the others had one."""
-    scheduler = filled("aabb", Scheduler(per_host=1))
+    scheduler = filled("aabb", Scheduler(Limits(per_host=1)))
     first, second = ready(scheduler, 0.0)
     scheduler.finished(second, 0.0)
     scheduler.finished(first, 0.0)
@@ -89,12 +91,12 @@ def test_a_host_that_comes_back_goes_to_the_end() -> None:
 @pytest.mark.parametrize(("per_host", "taken"), [(None, "abaaa"), (1, "ab"), (2, "aba"), (4, "abaaa"), (9, "abaaa")])
 def test_no_host_gets_more_than_its_share_at_once(per_host: int | None, taken: str) -> None:
     """``per_host`` bounds what runs; without it everything may."""
-    assert hosts(ready(filled("aaaab", Scheduler(per_host=per_host)), 0.0)) == taken
+    assert hosts(ready(filled("aaaab", Scheduler(Limits(per_host=per_host))), 0.0)) == taken
 
 
 def test_an_end_makes_room_for_one() -> None:
     """When a request ends, one of the same host may start, and there is no time at which that happens by itself."""
-    scheduler = filled("aaa", Scheduler(per_host=1))
+    scheduler = filled("aaa", Scheduler(Limits(per_host=1)))
     (running,) = ready(scheduler, 0.0)
     assert scheduler.wake_at(0.0) is None
     scheduler.finished(running, 0.0)
@@ -116,7 +118,7 @@ def test_a_delayed_request_waits_for_its_time() -> None:
 
 def test_delayed_requests_go_first_and_in_the_order_of_their_times() -> None:
     """Whoever waited has waited enough; those with the same time keep the order in which they came."""
-    scheduler = filled("aa", Scheduler(per_host=1))
+    scheduler = filled("aa", Scheduler(Limits(per_host=1)))
     running = scheduler.next(0.0)
     assert running is not None
     for index, time in ((10, 3.0), (11, 1.0), (12, 2.0), (13, 2.0), (14, 9.0)):
@@ -142,14 +144,14 @@ def test_a_delayed_request_overtakes_only_those_that_never_waited() -> None:
 
 def test_a_delay_that_is_over_is_none() -> None:
     """A time that has passed means now."""
-    scheduler = Scheduler()
+    scheduler = Scheduler(Limits())
     scheduler.add(request("a"), not_before=-1.0)
     assert hosts(ready(scheduler, 0.0)) == "a"
 
 
 def test_the_rate_of_all() -> None:
     """Two a second, over all hosts together; the time of the next one is known."""
-    scheduler = filled("abab", Scheduler(rate=2.0))
+    scheduler = filled("abab", Scheduler(Limits(rate=2.0)))
     assert hosts(ready(scheduler, 0.0)) == "a"
     assert scheduler.wake_at(0.0) == 0.5
     assert ready(scheduler, 0.49) == []
@@ -159,7 +161,7 @@ def test_the_rate_of_all() -> None:
 
 def test_the_rate_of_each_host() -> None:
     """Two a second for each host; one that waits holds up no other."""
-    scheduler = filled("aab", Scheduler(host_rate=2.0))
+    scheduler = filled("aab", Scheduler(Limits(host_rate=2.0)))
     assert hosts(ready(scheduler, 0.0)) == "ab"
     assert scheduler.wake_at(0.0) == 0.5
     scheduler.add(request("c", 9))
@@ -168,9 +170,24 @@ def test_the_rate_of_each_host() -> None:
     assert scheduler.wake_at(0.5) is None
 
 
+def test_limits_of_some_hosts() -> None:
+    """A host's own cap and rate take the place of those for all, for each host of a wildcard by itself."""
+    sections = HostOptions(pattern="a", host_rate=0.5), HostOptions(pattern="*.x", per_host=1)
+    order = ["a", "b.x", "c.x", "d", "e"] * 3
+    scheduler = Scheduler(Limits(per_host=2), Hosts(sections))
+    for index, host in enumerate(order):
+        scheduler.add(request(host, index))
+    running = ready(scheduler, 0.0)
+    assert [each.host for each in running] == ["a", "b.x", "c.x", "d", "e", "d", "e"]
+    assert scheduler.wake_at(0.0) == 2.0
+    assert [each.host for each in ready(scheduler, 2.0)] == ["a"]
+    scheduler.finished(running[1], 2.0)
+    assert [each.host for each in ready(scheduler, 2.0)] == ["b.x"]
+
+
 def test_nobody_is_woken_before_the_rate_of_all_allows() -> None:
     """A request whose time has come, or whose host may go on, waits for the common rate too."""
-    scheduler = filled("aa", Scheduler(rate=0.1, host_rate=1.0))
+    scheduler = filled("aa", Scheduler(Limits(rate=0.1, host_rate=1.0)))
     scheduler.add(request("b", 9), not_before=2.0)
     assert hosts(ready(scheduler, 0.0)) == "a"
     assert scheduler.wake_at(0.0) == 10.0
@@ -178,7 +195,7 @@ def test_nobody_is_woken_before_the_rate_of_all_allows() -> None:
 
 def test_an_empty_host_wakes_nobody() -> None:
     """A host whose rate recovers, but which has nothing left, is no reason to look again."""
-    scheduler = filled("a", Scheduler(host_rate=1.0))
+    scheduler = filled("a", Scheduler(Limits(host_rate=1.0)))
     (running,) = ready(scheduler, 0.0)
     assert scheduler.wake_at(0.0) is None
     scheduler.finished(running, 0.0)
@@ -187,7 +204,7 @@ def test_an_empty_host_wakes_nobody() -> None:
 
 def test_a_rate_outlives_its_hosts_queue() -> None:
     """A host that runs dry and comes back finds its bucket as it left it, however large a burst is."""
-    scheduler = filled("aaaa", Scheduler(host_rate=40.0))
+    scheduler = filled("aaaa", Scheduler(Limits(host_rate=40.0)))
     for running in ready(scheduler, 0.0):
         scheduler.finished(running, 0.0)
     for index in range(8):
@@ -198,7 +215,7 @@ def test_a_rate_outlives_its_hosts_queue() -> None:
 
 def test_a_host_is_not_forgotten_for_what_it_was_before() -> None:
     """A host that ran dry, came back and ran dry again is remembered for as long as the second time asks for."""
-    scheduler = Scheduler(host_rate=40.0)
+    scheduler = Scheduler(Limits(host_rate=40.0))
     for now, some in ((0.0, "a"), (0.01, "aaa"), (0.03, "aaaa")):
         assert scheduler.next(now) is None
         taken = ready(filled(some, scheduler), now)
@@ -209,7 +226,7 @@ def test_a_host_is_not_forgotten_for_what_it_was_before() -> None:
 
 def test_drain_forgets_what_waits() -> None:
     """Queued, delayed and held requests are gone; what runs may still end, and new ones may come."""
-    scheduler = filled("aaabc", Scheduler(per_host=2, host_rate=1.0))
+    scheduler = filled("aaabc", Scheduler(Limits(per_host=2, host_rate=1.0)))
     first, second, third = ready(scheduler, 0.0)
     scheduler.add(request("b", 8), not_before=3.0)
     scheduler.add(request("d", 9))
@@ -225,7 +242,7 @@ def test_drain_forgets_what_waits() -> None:
 
 def test_a_host_that_runs_survives_a_drain() -> None:
     """What comes for it afterwards is treated as ever: its rate, its turn, and who waited goes first."""
-    scheduler = filled("aa", Scheduler(host_rate=1.0))
+    scheduler = filled("aa", Scheduler(Limits(host_rate=1.0)))
     ready(scheduler, 0.0)
     scheduler.add(request("a", 8), not_before=0.5)
     assert ready(scheduler, 0.5) == []
@@ -244,7 +261,7 @@ def refuse(scheduler: Scheduler, given: Request, now: float, wait: float) -> Non
 
 def test_a_hold_is_for_one_host() -> None:
     """Its requests wait, also those that come or whose time comes meanwhile; the others go on."""
-    scheduler = filled("aab", Scheduler(pushback=PUSHBACK))
+    scheduler = filled("aab", Scheduler(Limits(), pushback=PUSHBACK))
     first = scheduler.next(0.0)
     assert first is not None
     refuse(scheduler, first, 0.0, 3.0)
@@ -258,7 +275,7 @@ def test_a_hold_is_for_one_host() -> None:
 
 def test_after_a_hold_a_host_recovers_step_by_step() -> None:
     """Eight ran; then 1, 2, 4 and 8 at once, then as many as there are."""
-    scheduler = filled("a" * 60, Scheduler(pushback=PUSHBACK))
+    scheduler = filled("a" * 60, Scheduler(Limits(), pushback=PUSHBACK))
     running = [each for each in (scheduler.next(0.0) for _ in range(8)) if each is not None]
     for each in running:
         refuse(scheduler, each, 0.0, 2.0)
@@ -274,7 +291,7 @@ def test_after_a_hold_a_host_recovers_step_by_step() -> None:
 
 def test_a_withdrawn_host_leaves_nothing() -> None:
     """Queued, delayed and held requests come back, in order; others and those that run stay; new ones may come."""
-    scheduler = filled("aabab", Scheduler(pushback=PUSHBACK, host_rate=1.0))
+    scheduler = filled("aabab", Scheduler(Limits(host_rate=1.0), pushback=PUSHBACK))
     first = scheduler.next(0.0)
     assert first is not None
     scheduler.add(request("a", 8), not_before=5.0)
@@ -292,7 +309,7 @@ def test_a_withdrawn_host_leaves_nothing() -> None:
 
 def test_hosts_in_trouble_are_forgotten() -> None:
     """Those that failed, refused or are merely heard of are remembered for a while after their time, and no longer."""
-    scheduler = Scheduler(pushback=PUSHBACK)
+    scheduler = Scheduler(Limits(), pushback=PUSHBACK)
     for number in range(3_000):
         now = number * 0.1
         scheduler.add(request(f"host{number}.example", number))
@@ -320,7 +337,7 @@ def test_nothing_starts_inside_a_hold_and_nothing_is_lost(
     order: list[str], fates: list[str], per_host: int | None, host_rate: float | None
 ) -> None:
     """However hosts refuse, no request of a host starts before its time has come, and all start in the end."""
-    scheduler = filled(order, Scheduler(per_host=per_host, host_rate=host_rate, pushback=PUSHBACK))
+    scheduler = filled(order, Scheduler(Limits(per_host=per_host, host_rate=host_rate), pushback=PUSHBACK))
     running: list[tuple[float, float, int, Request]] = []
     until: dict[str, float] = defaultdict(float)
     started: list[int] = []
@@ -353,7 +370,7 @@ def test_nothing_starts_inside_a_hold_and_nothing_is_lost(
 @pytest.mark.parametrize("host_rate", [None, 0.5, 1_000.0])
 def test_hosts_are_forgotten(host_rate: float | None) -> None:
     """Of ten thousand hosts with one request each, only those whose rate still binds are remembered."""
-    scheduler = Scheduler(per_host=2, host_rate=host_rate)
+    scheduler = Scheduler(Limits(per_host=2, host_rate=host_rate))
     for number in range(10_000):
         now = number * 0.01
         scheduler.add(request(f"host{number}.example", number))
@@ -367,7 +384,7 @@ def test_hosts_are_forgotten(host_rate: float | None) -> None:
 
 def test_a_busy_host_leaves_no_notes() -> None:
     """A host that runs dry a thousand times within its rate's memory is not noted a thousand times."""
-    scheduler = Scheduler(host_rate=40.0)
+    scheduler = Scheduler(Limits(host_rate=40.0))
     for number in range(1_000):
         now = number * 0.025
         scheduler.add(request("a", number))
@@ -383,7 +400,7 @@ def test_a_sorted_list_runs_like_a_shuffled_one() -> None:
     shuffled = random.Random(7).sample(names, len(names))
     lasted = {}
     for name, order in (("sorted", sorted(names)), ("shuffled", shuffled), ("in turn", names)):
-        started = simulate(filled(order, Scheduler(per_host=4)), slots=50, seconds=0.01)
+        started = simulate(filled(order, Scheduler(Limits(per_host=4))), slots=50, seconds=0.01)
         assert len(started) == 1_000
         lasted[name] = started[-1][0] + 0.01
     assert lasted["sorted"] == pytest.approx(lasted["shuffled"], rel=0.1)
@@ -394,7 +411,7 @@ def test_a_sorted_list_runs_like_a_shuffled_one() -> None:
 def test_a_big_host_does_not_hold_up_the_others() -> None:
     """One host with half the list, and first in it: the others end as soon as if they were alone."""
     order = ["big"] * 500 + [f"host{number % 20}" for number in range(500)]
-    started = simulate(filled(order, Scheduler(per_host=4)), slots=50, seconds=0.01)
+    started = simulate(filled(order, Scheduler(Limits(per_host=4))), slots=50, seconds=0.01)
     assert max(time for time, request in started if request.host != "big") <= 0.12
     assert len(started) == 1_000
 
@@ -421,7 +438,7 @@ def test_every_request_starts_once_within_the_rates(
     order: list[str], per_host: int | None, rate: float | None, host_rate: float | None, slots: int
 ) -> None:
     """However a list is mixed and limited, it comes to its end, each host's part in its order, and never too fast."""
-    scheduler = filled(order, Scheduler(per_host=per_host, rate=rate, host_rate=host_rate))
+    scheduler = filled(order, Scheduler(Limits(per_host=per_host, rate=rate, host_rate=host_rate)))
     started = simulate(scheduler, slots, 0.01)
     assert sorted(indexes(request for _, request in started)) == list(range(len(order)))
     assert len(scheduler) == 0
@@ -452,7 +469,7 @@ class Day(RuleBasedStateMachine):
     def begin(self, per_host: int | None, rate: float | None, host_rate: float | None) -> None:
         """Choose the limits."""
         self.limits = (per_host, rate, host_rate)
-        self.scheduler = Scheduler(per_host=per_host, rate=rate, host_rate=host_rate)
+        self.scheduler = Scheduler(Limits(per_host=per_host, rate=rate, host_rate=host_rate))
         self.bucket = None if rate is None else TokenBucket(rate)
         self.buckets: dict[str, TokenBucket] = {}
         self.waiting: dict[int, tuple[Request, float]] = {}

@@ -17,6 +17,7 @@ from fetcher.errors import ErrorKind, FetchError
 from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
 from fetcher.fetch import Fetch
 from fetcher.history import History, untried
+from fetcher.hosts import Hosts
 from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.options import Options
 from fetcher.origins import Pushback, Refusal
@@ -51,13 +52,8 @@ class Inline:
         self._counters = counters
         self._observe = observe
         self._total = options.timeouts.total
-        self._scheduler = Scheduler(
-            per_host=limits.per_host,
-            rate=limits.rate,
-            host_rate=limits.host_rate,
-            adaptive=limits.adaptive,
-            pushback=Pushback(options.retries.count, options.retries.max_wait),
-        )
+        pushback = Pushback(options.retries.count, options.retries.max_wait)
+        self._scheduler = Scheduler(limits, Hosts(options.hosts), pushback)
         self._retries = RetryPolicy(options.retries.count, options.retries.max_wait)
         #: Hosts that are down, or were a moment ago, and requests that are not made for that reason.
         self._down: set[str] = set()

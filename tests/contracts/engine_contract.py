@@ -14,7 +14,7 @@ from fetcher.engines.base import NONE, Engine, Past
 from fetcher.errors import ErrorKind
 from fetcher.events import Counters, Event, Retrying, Settled
 from fetcher.model import Outcome, Record, Request, Stop
-from fetcher.options import Limits, Options, Output, Retries
+from fetcher.options import HostOptions, Limits, Options, Output, Retries
 from fetcher.wiring import Ears
 from tests.fakes import until
 from tests.server import Scope
@@ -101,10 +101,15 @@ class EngineContract:
         raise NotImplementedError
 
     @asynccontextmanager
-    async def shop(self, opened: Opened, directory: Path, limits: Limits | None = None) -> AsyncIterator[Shop]:
+    async def shop(
+        self, opened: Opened, directory: Path, limits: Limits | None = None, hosts: tuple[HostOptions, ...] = ()
+    ) -> AsyncIterator[Shop]:
         """Open an engine and let it run."""
         options = Options(
-            limits=limits or Limits(concurrency=8), retries=Retries(count=2), output=Output(directory=directory)
+            limits=limits or Limits(concurrency=8),
+            retries=Retries(count=2),
+            output=Output(directory=directory),
+            hosts=hosts,
         )
         (directory / ".fetcher/partial").mkdir(parents=True)
         events: list[Event] = []
@@ -161,6 +166,25 @@ class EngineContract:
         assert limits.per_host < server.active_peak() <= limits.concurrency
         for host in range(3):
             assert server.active_peak(f"h{host}/") <= limits.per_host
+
+    async def test_sections(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
+        """A host with a section of its own has its limits and its header fields; the others have those for all."""
+        one, two = (server.origin(number) for number in range(2))
+        section = HostOptions(
+            pattern=one.base.removeprefix("http://"), per_host=1, host_rate=20.0, headers=(("X-Token", "hush"),)
+        )
+        urls = [
+            scope.url(f"h{number}/{each}", delay=0.02) for number, scope in enumerate((one, two)) for each in range(9)
+        ]
+        async with self.shop(opened, tmp_path, Limits(concurrency=6), hosts=(section,)) as shop:
+            shop.add(*urls)
+            await shop.settled(len(urls))
+        assert server.active_peak("h0/") == 1
+        assert 1 < server.active_peak("h1/") <= 6
+        times = [seen.time for seen in server.requests("h0/")]
+        assert times[-1] - times[0] >= 0.9 * (len(times) - 2) / 20
+        told = [seen.resource.partition("/h")[2][0] for seen in server.requests() if b"hush" in seen.head]
+        assert told == ["0"] * 9
 
     @pytest.mark.parametrize(("limits", "per_second"), [(Limits(rate=40.0), 40), (Limits(host_rate=20.0), 40)])
     async def test_rates(
