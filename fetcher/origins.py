@@ -59,6 +59,23 @@ class Refusal:
     random: float
 
 
+@value(frozen=True, slots=True)
+class Hold:
+    """An origin held from ``began`` to ``until``, and what had led to it, for others who ask the same origin.
+
+    Times are on the monotonic clock, which on Linux is one for all processes of a machine.
+    """
+
+    began: float
+    until: float
+    down: str
+    refusals: int
+    too_long: bool
+    failures: int
+    opened: float
+    interval: float
+
+
 class Origin:
     """One origin in trouble: nothing starts before ``until``, nor more than ``limit`` at once.
 
@@ -89,6 +106,34 @@ class Origin:
     def healthy(self) -> bool:
         """Whether there is nothing to remember."""
         return self.limit == inf and not (self._failures or self._refusals or self._vague)
+
+    @property
+    def hold(self) -> Hold:
+        """The last hold, to be told to others."""
+        return Hold(
+            began=self._began,
+            until=self.until,
+            down=self.down,
+            refusals=self._refusals,
+            too_long=self._too_long,
+            failures=self._failures,
+            opened=self._opened,
+            interval=self._interval,
+        )
+
+    def told(self, hold: Hold, running: int) -> bool:
+        """Learn that others hold it, while ``running`` run here; tell if a hold begins with it.
+
+        Theirs is ours from here on, as if this origin had heard itself what they have; so each counts it once.
+        """
+        if hold.began <= self._began:
+            self.until = max(self.until, hold.until)
+            return False
+        self.down = hold.down
+        self._refusals, self._too_long = hold.refusals, hold.too_long
+        self._failures, self._opened, self._interval = hold.failures, hold.opened, hold.interval
+        self._hold(hold.began, hold.until - hold.began, running)
+        return True
 
     def answered(self, started: float) -> None:
         """Learn of any other answer. Each that was asked for after the hold lets one more run: 1, 2, 4, ... in turn."""

@@ -16,6 +16,7 @@ from fetcher.engines.base import Engine, give
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Settled
 from fetcher.model import Outcome, Record, Request, Stop, Summary, to_line
 from fetcher.options import Existing, Options
+from fetcher.origins import Hold
 from fetcher.plan import Planner, Repeated, carried, planned
 from fetcher.recorder import Recorder
 from fetcher.sources.base import Source
@@ -214,6 +215,9 @@ class Run:
 
     def started(self, request: Request) -> None:
         """Nothing: the engine counts what is under way."""
+
+    def held(self, host: str, hold: Hold) -> None:
+        """Nothing: nobody but the engine asks hosts."""
 
     def hurry(self) -> None:
         """Let writers take no longer than they must."""

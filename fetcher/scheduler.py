@@ -21,7 +21,7 @@ from fetcher.hosts import ALIKE, Hosts, limits_of
 from fetcher.limits import TokenBucket
 from fetcher.model import Request
 from fetcher.options import Limits
-from fetcher.origins import MEMORY, Origin, Pushback, Refusal
+from fetcher.origins import MEMORY, Hold, Origin, Pushback, Refusal
 
 
 class _Host:
@@ -164,24 +164,33 @@ class Scheduler:
             more = True
         return more
 
-    def refused(self, name: str, refusal: Refusal) -> None:
-        """Learn that a host wants to be left alone for a while: its requests wait, and then start one by one."""
-        host = self._host(name)
-        self._heeds = True
-        origin = host.origin = host.origin or Origin(self._pushback)
-        running = max(1, host.running)
-        if origin.refused(refusal, running) and host.adaptive is not None:
-            host.adaptive.refused(running)
-            host.limit = host.adaptive.limit
-        self._remember(name, host, max(origin.until, refusal.ended) + MEMORY)
+    def refused(self, name: str, refusal: Refusal) -> Hold | None:
+        """Learn that a host wants to be left alone for a while: its requests wait, and then start one by one.
 
-    def unreached(self, name: str, started: float, now: float) -> None:
+        Return the hold, if it is longer now, for others who ask that host; so do those that follow.
+        """
+        host, origin = self._in_trouble(name)
+        before, running = origin.until, max(1, host.running)
+        if origin.refused(refusal, running):
+            self._shrink(host, running)
+        self._remember(name, host, max(origin.until, refusal.ended) + MEMORY)
+        return origin.hold if origin.until > before else None
+
+    def unreached(self, name: str, started: float, now: float) -> Hold | None:
         """Learn that no connection could be made to a host."""
-        host = self._host(name)
-        self._heeds = True
-        origin = host.origin = host.origin or Origin(self._pushback)
+        host, origin = self._in_trouble(name)
+        before = origin.until
         origin.unreached(started, now, max(1, host.running))
         self._remember(name, host, max(origin.until, now) + MEMORY)
+        return origin.hold if origin.until > before else None
+
+    def told(self, name: str, hold: Hold) -> None:
+        """Learn that others hold a host."""
+        host, origin = self._in_trouble(name)
+        running = max(1, host.running)
+        if origin.told(hold, running):
+            self._shrink(host, running)
+        self._remember(name, host, origin.until + MEMORY)
 
     def down(self, name: str, now: float) -> str:
         """Return why a host's requests had better not wait for it; empty if it is worth a try now."""
@@ -230,6 +239,18 @@ class Scheduler:
             section = self._sections.of(name)
             host = self._hosts[name] = _Host(self._limits if section is None else limits_of(self._limits, section))
         return host
+
+    def _in_trouble(self, name: str) -> tuple[_Host, Origin]:
+        self._heeds = True
+        host = self._host(name)
+        host.origin = host.origin or Origin(self._pushback)
+        return host, host.origin
+
+    @staticmethod
+    def _shrink(host: _Host, running: int) -> None:
+        if host.adaptive is not None:
+            host.adaptive.refused(running)
+            host.limit = host.adaptive.limit
 
     def _remember(self, name: str, host: _Host, until: float) -> None:
         host.full = max(host.full, until)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.origins import Origin, Pushback, Refusal
+from fetcher.origins import Hold, Origin, Pushback, Refusal
 
 PUSHBACK = Pushback(retries=3, max_wait=300.0)
 
@@ -131,10 +131,59 @@ def test_an_answer_closes_the_circuit() -> None:
     assert origin.limit == inf
 
 
+def test_two_that_tell_each_other_are_as_one() -> None:
+    """A hold that another has told of counts as one's own: what comes of it, here or there, is the same."""
+    ours, theirs = Origin(PUSHBACK), Origin(PUSHBACK)
+    waits = []
+    for number in range(4):
+        now = 1_000.0 * number
+        here, there = (ours, theirs) if number % 2 else (theirs, ours)
+        assert here.refused(refusal(now, now + 1), 8)
+        assert there.told(here.hold, 4)
+        assert not there.refused(refusal(now + 0.5, now + 1.1), 4)
+        assert not here.told(there.hold, 8)
+        assert (here.hold, here.limit, there.limit) == (there.hold, 1, 1)
+        waits.append(here.until - now - 1)
+    assert waits == [0.5, 1.0, 2.0, 4.0]
+    for _ in range(8):
+        theirs.answered(9_000.0)
+    assert theirs.healthy
+    assert not ours.healthy
+
+
+def test_two_begin_at_the_same_time() -> None:
+    """Of two holds that cross on their way the longer lasts, whoever hears of it."""
+    ours, theirs = held(5.0), Origin(PUSHBACK)
+    theirs.refused(refusal(0.0, 1.01, 3.0), 4)
+    first, second = ours.hold, theirs.hold
+    ours.told(second, 8)
+    theirs.told(first, 4)
+    assert ours.until == theirs.until == 6.0
+    assert (ours.hold.refusals, theirs.hold.refusals) == (1, 1)
+
+
+def test_it_is_down_for_all() -> None:
+    """Who is told of an open circuit makes no ten attempts of its own, and doubles the wait with its first failure."""
+    ours, theirs = Origin(PUSHBACK), Origin(PUSHBACK)
+    now = 1.0
+    for _ in range(10):
+        ours.unreached(now, now, 4)
+    while not ours.down:
+        now = ours.until
+        ours.unreached(now, now, 1)
+    theirs.told(ours.hold, 4)
+    assert theirs.down == ours.down
+    now = theirs.until
+    theirs.unreached(now, now, 1)
+    assert theirs.until == now + 32
+    theirs.answered(now + 40)
+    assert not theirs.down
+
+
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["answered", "refused", "vague", "unreached"]),
+            st.sampled_from(["answered", "refused", "vague", "unreached", "told"]),
             st.sampled_from([0.0, 0.5, 2.0, 100.0]),
             st.sampled_from([None, 0.0, 1.0, 400.0]),
             st.integers(1, 9),
@@ -153,6 +202,8 @@ def test_it_is_never_undercut_and_never_hopeless(
             origin.answered(now - age)
         elif what == "unreached":
             origin.unreached(now - age, now, running)
+        elif what == "told":
+            origin.told(Hold(now - age, now + (wait or 0.0) / 2, "", running, bool(wait), 0, inf, 1.0), running)
         else:
             origin.refused(refusal(now - age, now, wait, vague=what == "vague"), running)
             assert origin.until >= now + min(wait or 0.0, 300.0) or not wait

@@ -429,6 +429,22 @@ def test_rates(session: Command, server: Scope, tmp_path: Path) -> None:
         assert times[-1] - times[0] >= (len(urls) - 6) / per_second * 0.9
 
 
+@pytest.mark.slow
+def test_a_hold_is_everyones(session: Command, server: Scope, tmp_path: Path) -> None:
+    """A host that asks one worker to wait is left alone by all of them; only what is on its way still comes."""
+    busy = server.url("busy", fail_times=1, fail_status=429, retry_after="2")
+    urls = [server.url(str(number), delay=0.1) for number in range(120)]
+    urls.insert(20, busy)
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+    ran = session("get", "urls.txt", "--no-save", "--workers", "2", "-c", "8", "--retries", "1")
+    assert (ran.code, len(ran.records)) == (0, 121)
+    refused = server.requests("busy")[0].time
+    times = [seen.time for seen in server.requests()]
+    assert len(times) == 122
+    # Each of eight slots may have made one more request before its worker heard of it.
+    assert sum(refused < time < refused + 2.0 for time in times) <= 16
+
+
 def test_two_runs_on_one_directory(session: Command, server: Scope) -> None:
     """A directory belongs to one run and its workers: the second run is refused with status 4."""
     with session.start("get", server.url("a", delay=2), server.url("b", delay=2), "--workers", "2") as process:

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, Protocol
 
 from fetcher.events import Settled
 from fetcher.model import Request, Stop
+from fetcher.origins import Hold
 
 
 class Customer(Protocol):
@@ -13,6 +14,10 @@ class Customer(Protocol):
 
     def started(self, request: Request) -> None:
         """Learn that an attempt at this request begins."""
+        ...
+
+    def held(self, host: str, hold: Hold) -> None:
+        """Learn that a host is held, or longer than before, which concerns whoever else asks it."""
         ...
 
     async def settle(self, settled: Settled) -> None:
@@ -46,6 +51,10 @@ class Engine(Protocol):
 
     def add(self, request: Request, past: Past = NONE) -> None:
         """Take a request; it is fetched when its turn comes."""
+        ...
+
+    def hold(self, host: str, hold: Hold) -> None:
+        """Leave a host alone, as another engine does."""
         ...
 
     async def run(self, customer: Customer) -> None:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Self
 from fetcher.engines.base import Past
 from fetcher.events import Event
 from fetcher.model import Record, Request, Stop
+from fetcher.origins import Hold
 
 _HEADER: Final = 4
 
@@ -72,6 +73,13 @@ class Done(NamedTuple):
     ended_bytes: int
 
 
+class Held(NamedTuple):
+    """From a worker, and then to the others: it holds this host."""
+
+    host: str
+    hold: Hold
+
+
 class Heard(NamedTuple):
     """From a worker: something has happened."""
 
@@ -107,7 +115,7 @@ class Ended(NamedTuple):
     """From a worker: all is told."""
 
 
-Message = Order | Named | Cease | Finish | Abort | Claim | Begun | Done | Heard | GivenUp | Pulse | Ended
+Message = Order | Named | Cease | Finish | Abort | Claim | Begun | Done | Held | Heard | GivenUp | Pulse | Ended
 
 
 class Channel:

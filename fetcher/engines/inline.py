@@ -20,7 +20,7 @@ from fetcher.history import History, untried
 from fetcher.hosts import Hosts
 from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.options import Options
-from fetcher.origins import Pushback, Refusal
+from fetcher.origins import Hold, Pushback, Refusal
 from fetcher.retry import RetryPolicy
 from fetcher.scheduler import Scheduler
 from fetcher.text import size_text
@@ -78,6 +78,11 @@ class Inline:
             return
         self._scheduler.add(request, not_before)
         self._offer()
+
+    def hold(self, host: str, hold: Hold) -> None:
+        """Leave a host alone, as another engine does."""
+        self._scheduler.told(host, hold)
+        self._shun(host)
 
     async def run(self, customer: Customer) -> None:
         """Give free slots to ready requests until it is stopped or cancelled."""
@@ -154,7 +159,7 @@ class Inline:
             self._histories[request.index] = history.after(self._cancelled(transfer, number))
             raise
         else:
-            self._heed(request, attempt)
+            self._heed(request, attempt, customer)
         finally:
             del counters.active[request.index]
             counters.ended_bytes += transfer.received
@@ -176,7 +181,7 @@ class Inline:
         self._observe(Retrying(request, error, number, delay))
         self._offer()
 
-    def _heed(self, request: Request, attempt: Attempt) -> None:
+    def _heed(self, request: Request, attempt: Attempt, customer: Customer) -> None:
         """Let the scheduler know what an attempt tells about its host, and, after redirects, about the one that ended it."""
         error, head, wait = attempt.error, attempt.head, attempt.retry_after
         kind = error.kind if error is not None else ""
@@ -187,15 +192,21 @@ class Inline:
                 host = parse(head.url).host
             vague = kind == _UNAVAILABLE
             refusal = Refusal(attempt.started, attempt.ended, wait, vague, self._clock.random())
-            self._scheduler.refused(host, refusal)
+            hold = self._scheduler.refused(host, refusal)
         elif head is not None or kind in _REACHED:
             self._answered(host, attempt)
             return
         elif kind in _UNREACHED:
-            self._scheduler.unreached(host, attempt.started, attempt.ended)
+            hold = self._scheduler.unreached(host, attempt.started, attempt.ended)
         else:
             return
-        if reason := self._scheduler.down(host, attempt.ended):
+        if hold is not None:
+            customer.held(host, hold)
+            self._shun(host)
+
+    def _shun(self, host: str) -> None:
+        """Make no requests to a host if they had better not wait for it."""
+        if reason := self._scheduler.down(host, self._clock.monotonic()):
             self._down.add(host)
             self._untried.extend((each, reason) for each in self._scheduler.withdraw(host))
             self._changed.set()

@@ -24,6 +24,7 @@ from fetcher.engines.channel import (
     Finish,
     GivenUp,
     Heard,
+    Held,
     Message,
     Named,
     Order,
@@ -35,6 +36,7 @@ from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
 from fetcher.history import History
 from fetcher.lanes import Lanes
 from fetcher.model import Attempt, Request, Stop, to_line
+from fetcher.origins import Hold
 from fetcher.sinks.base import NameGiver
 
 #: A request over which so many workers have died is not given to another one.
@@ -43,6 +45,9 @@ _DEATHS: Final = 3
 _BARREN: Final = 2
 #: How much longer than its transfers a worker may take to end, in seconds.
 _SLACK: Final = 2.0
+
+#: So many holds, the latest, are told to a worker that takes the place of another.
+_HOLDS: Final = 1_000
 
 _SILENT: Final = Pulse(0, 0, 0, ())
 
@@ -114,6 +119,7 @@ class Processes:
         self._clock = clock
         self._counters = counters
         self._observe = observe
+        self._holds: dict[str, Hold] = {}
         self._customer: Customer | None = None
         self._stopped: str | None = None
         self._finishing: float | None = None
@@ -123,6 +129,15 @@ class Processes:
         worker = self._workers[self._crew.lanes.assign(request.host)]
         worker.orders[request.key] = _Order(request, past)
         worker.tell(Order(request, past))
+
+    def hold(self, host: str, hold: Hold) -> None:
+        """Leave a host alone, as another engine does."""
+        self._holds.pop(host, None)
+        self._holds[host] = hold
+        if len(self._holds) > _HOLDS:
+            del self._holds[next(iter(self._holds))]
+        for worker in self._workers:
+            worker.tell(Held(host, hold))
 
     async def run(self, customer: Customer) -> None:
         """Keep every worker's place filled until it is stopped or cancelled; gives up if that cannot be."""
@@ -189,6 +204,10 @@ class Processes:
                 process = _started(theirs, worker.assignment, self._crew.build)
             try:
                 worker.channel = channel
+                now = self._clock.monotonic()
+                for host, hold in self._holds.items():
+                    if hold.until > now:
+                        channel.send(Held(host, hold))
                 for order in worker.orders.values():
                     channel.send(Order(order.request, order.past))
                 if self._stopped is not None:
@@ -219,6 +238,9 @@ class Processes:
             case Pulse():
                 worker.fruitful = True
                 self._show(worker, message)
+            case Held(host, hold):
+                self.hold(host, hold)
+                customer.held(host, hold)
             case Heard(event):
                 if isinstance(event, Retrying):
                     self._retried(worker, event)

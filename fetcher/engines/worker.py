@@ -24,6 +24,7 @@ from fetcher.engines.channel import (
     Finish,
     GivenUp,
     Heard,
+    Held,
     Moving,
     Named,
     Order,
@@ -33,6 +34,7 @@ from fetcher.errors import words_of
 from fetcher.events import Counters, Event, Settled
 from fetcher.model import Request, Stop
 from fetcher.options import Options
+from fetcher.origins import Hold
 from fetcher.sinks.base import Name
 
 #: Seconds between two pulses, and how many transfers one tells of: those that have taken longest.
@@ -64,6 +66,10 @@ class Desk:
     def started(self, request: Request) -> None:
         """Tell the run, so that it knows what this worker was at if it dies."""
         self._channel.send(Begun(request.key))
+
+    def held(self, host: str, hold: Hold) -> None:
+        """Tell the run, which tells the other workers."""
+        self._channel.send(Held(host, hold))
 
     def hurry(self) -> None:
         """Nothing: the run knows."""
@@ -162,6 +168,8 @@ async def _obey(
             match message:
                 case Order(request, past):
                     engine.add(request, past)
+                case Held(host, hold):
+                    engine.hold(host, hold)
                 case Named(key, path, ours):
                     desk.named(key, Name(path, ours))
                 case Cease(reason):

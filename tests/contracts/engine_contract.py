@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from fetcher.errors import ErrorKind
 from fetcher.events import Counters, Event, Retrying, Settled
 from fetcher.model import Outcome, Record, Request, Stop
 from fetcher.options import HostOptions, Limits, Options, Output, Retries
+from fetcher.origins import Hold
 from fetcher.wiring import Ears
 from tests.fakes import until
 from tests.server import Scope
@@ -29,6 +31,7 @@ class Customer:
 
     settled: list[Settled] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
+    holds: list[tuple[str, Hold]] = field(default_factory=list)
     hurried: bool = False
     bug: Exception | None = None
 
@@ -43,6 +46,9 @@ class Customer:
 
     def give_up(self, reason: Stop, message: str) -> None:
         raise AssertionError(message)
+
+    def held(self, host: str, hold: Hold) -> None:
+        self.holds.append((host, hold))
 
     def hurry(self) -> None:
         self.hurried = True
@@ -198,6 +204,35 @@ class EngineContract:
         times = [seen.time for seen in server.requests()]
         # Each of two workers or hosts may begin with a tenth of a second's.
         assert times[-1] - times[0] >= 0.9 * (len(urls) - 8) / per_second
+
+    @pytest.mark.parametrize("down", ["", "10 connections failed in a row"])
+    async def test_hold(self, down: str, opened: Opened, server: Scope, tmp_path: Path) -> None:
+        """A host that others hold is asked nothing until its time has come; if it is down, its requests fail."""
+        urls = [server.url(f"{number}") for number in range(8)]
+        async with self.shop(opened, tmp_path) as shop:
+            began = time.monotonic()
+            until = began + (30.0 if down else 1.0)
+            hold = Hold(began, until, down, refusals=1, too_long=False, failures=0, opened=inf, interval=1.0)
+            shop.engine.hold(server.host, hold)
+            shop.add(*urls)
+            records = await shop.settled(len(urls))
+        if not down:
+            assert {record.outcome for record in records.values()} == {Outcome.FETCHED}
+            assert server.requests()[0].time >= until
+            return
+        for record in records.values():
+            assert record.error is not None
+            assert (record.error.kind, record.attempts) == (ErrorKind.HOST_DOWN, 0)
+        assert server.requests() == []
+
+    async def test_a_hold_is_told(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
+        """Whoever has ordered it hears of a host that asks to be left alone."""
+        async with self.shop(opened, tmp_path) as shop:
+            shop.add(server.url("busy", fail_times=1, fail_status=429, retry_after="1"))
+            await shop.settled(1)
+        host, hold = shop.customer.holds[0]
+        assert host == server.host
+        assert hold.until >= hold.began + 1.0
 
     async def test_stop(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
         """Stopped, it finishes what has begun, starts nothing more, and settles exactly what was started."""
