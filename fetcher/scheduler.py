@@ -153,8 +153,8 @@ class Scheduler:
             return False
         more = False
         if host.adaptive is not None:
-            more = host.adaptive.answered(ended - started, host.running)
-            host.limit = host.adaptive.limit
+            more = host.adaptive.answered(started, ended, host.running)
+            host.limit = int(host.adaptive.limit)
             if host.full < ended + MEMORY / 2:
                 host.full = ended + MEMORY
         if host.origin is not None:
@@ -172,7 +172,7 @@ class Scheduler:
         host, origin = self._in_trouble(name)
         before, running = origin.until, max(1, host.running)
         if origin.refused(refusal, running):
-            self._shrink(host, running)
+            self._shrink(host, running, refusal.ended)
         self._remember(name, host, max(origin.until, refusal.ended) + MEMORY)
         return origin.hold if origin.until > before else None
 
@@ -189,7 +189,7 @@ class Scheduler:
         host, origin = self._in_trouble(name)
         running = max(1, host.running)
         if origin.told(hold, running):
-            self._shrink(host, running)
+            self._shrink(host, running, hold.began)
         self._remember(name, host, origin.until + MEMORY)
 
     def down(self, name: str, now: float) -> str:
@@ -247,10 +247,10 @@ class Scheduler:
         return host, host.origin
 
     @staticmethod
-    def _shrink(host: _Host, running: int) -> None:
+    def _shrink(host: _Host, running: int, now: float) -> None:
         if host.adaptive is not None:
-            host.adaptive.refused(running)
-            host.limit = host.adaptive.limit
+            host.adaptive.refused(running, now)
+            host.limit = int(host.adaptive.limit)
 
     def _remember(self, name: str, host: _Host, until: float) -> None:
         host.full = max(host.full, until)
