@@ -97,7 +97,7 @@ async def fetch_all(
         try:
             while (record := await records.queue.get()) is not None:
                 yield record
-            if await work is Stop.DISK:
+            if (stop := await work) is not None and stop.local:
                 raise LocalError(notices[-1])
         finally:
             records.close()

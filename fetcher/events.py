@@ -225,8 +225,8 @@ class Counters:
         if len(self.first_failures) < MAX_LISTED:
             self.first_failures.append(failure)
 
-    def summary(self, now: float, stop: Stop | None = None, notes: Sequence[str] = ()) -> Summary:
-        """Return the run so far as a value; ``now`` is on the clock of ``started``."""
+    def summary(self, now: float, stop: Stop | None = None, stopped: str = "") -> Summary:
+        """Return the run so far as a value; ``now`` is on the clock of ``started``, ``stopped`` are the words for ``stop``."""
         known = max(self.read, self.total or 0, self.settled)
         return Summary(
             lines=known,
@@ -243,5 +243,5 @@ class Counters:
             p50=self.latencies.quantile(0.5),
             p95=self.latencies.quantile(0.95),
             stop=stop,
-            notes=tuple(notes),
+            stopped=stopped,
         )

@@ -1,7 +1,7 @@
 """L0: the nouns that travel through a run, frozen, and the record's one line of JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -41,7 +41,29 @@ class Stop(StrEnum):
     HANGUP = "hangup"
     PIPE = "pipe"
     DISK = "disk"
+    WORKERS = "workers"
     LIMIT = "limit"
+
+    @property
+    def words(self) -> str:
+        """The reason as a person reads it; whoever stops the run may know better ones."""
+        return _STOPPED[self]
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this machine's fault."""
+        return self in (Stop.DISK, Stop.WORKERS)
+
+
+_STOPPED: Final = {
+    Stop.INTERRUPT: "stopped by Ctrl-C",
+    Stop.TERMINATE: "stopped by SIGTERM",
+    Stop.HANGUP: "stopped by a hang-up",
+    Stop.PIPE: "stopped: the reader of the output went away",
+    Stop.DISK: "stopped: the disk failed",
+    Stop.WORKERS: "stopped: worker processes failed",
+    Stop.LIMIT: "stopped by a limit",
+}
 
 
 @value(frozen=True, slots=True)
@@ -306,7 +328,7 @@ class Summary:
     """The whole run in numbers; ``ok + failed + not_started`` is ``lines``.
 
     ``not_started`` and ``lines`` are those known: of a list that was still being sent, what had arrived.
-    ``errors`` counts failures by kind and host; ``failures`` are the first of them.
+    ``errors`` counts failures by kind and host; ``failures`` are the first of them. ``stopped`` says what ``stop`` was.
     """
 
     lines: int
@@ -323,4 +345,4 @@ class Summary:
     p50: float | None
     p95: float | None
     stop: Stop | None = None
-    notes: tuple[str, ...] = field(default=())
+    stopped: str = ""

@@ -35,16 +35,8 @@ _LOOK_UPS: Final = 256
 #: A share of failures means something among so many settled rows.
 _SAMPLE: Final = 100
 
-_STOPPED_BY: Final = {
-    Stop.INTERRUPT: "stopped by Ctrl-C",
-    Stop.TERMINATE: "stopped by SIGTERM",
-    Stop.HANGUP: "stopped by a hang-up",
-    Stop.PIPE: "stopped: the reader of the output went away",
-    Stop.DISK: "stopped: the disk failed",
-    Stop.LIMIT: "stopped by a limit",
-}
 #: Transfers under way are of no use to these, and many of them fail at once with the first.
-_AT_ONCE: Final = frozenset({Stop.PIPE, Stop.DISK})
+_AT_ONCE: Final = frozenset({Stop.PIPE, *(reason for reason in Stop if reason.local)})
 
 
 class Memory(Protocol):
@@ -92,6 +84,7 @@ class Run:
         self._failures_count = bounds.failures is not None or bounds.failed_share is not None
         self._fed = False
         self._stop: Stop | None = None
+        self._stopped = ""
         self._told = False
         self._over = asyncio.Event()
         self._room = asyncio.Event()
@@ -118,17 +111,17 @@ class Run:
             engine.cancel()
         if self._stop is not None and self._counters.total is None:
             await give([asyncio.create_task(self._count(sources))], _COUNTING, self._abort)
-        return self._counters.summary(self._parts.clock.monotonic(), self._stop)
+        return self._counters.summary(self._parts.clock.monotonic(), self._stop, self._stopped)
 
     def stop(self, reason: Stop, words: str | None = None) -> None:
         """End the run: start nothing more, let transfers under way finish for a while. The second call drops them.
 
-        ``words`` say of what is dropped why it was, better than the reason alone.
+        ``words`` say why, better than the reason alone: of what is dropped, and in the summary.
         """
         if self._stop is None:
             self._stop = reason
-            self._counters.stopping = words or _STOPPED_BY[reason]
-            self._parts.engine.stop(self._counters.stopping)
+            self._stopped = self._counters.stopping = words or reason.words
+            self._parts.engine.stop(self._stopped)
         elif reason not in _AT_ONCE:
             self._abort.set()
         self._over.set()
@@ -150,7 +143,6 @@ class Run:
     def _reach(self, words: str) -> None:
         """Stop at a limit, unless the run is ending anyway."""
         if self._stop is None and not self._over.is_set():
-            self._parts.observe(Notice(words))
             self.stop(Stop.LIMIT, words)
 
     async def _feed(self, sources: Sequence[Source]) -> None:

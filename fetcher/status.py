@@ -27,6 +27,7 @@ _STOPPED = {
     Stop.HANGUP: ExitStatus.HANGUP,
     Stop.PIPE: ExitStatus.PIPE,
     Stop.DISK: ExitStatus.LOCAL,
+    Stop.WORKERS: ExitStatus.LOCAL,
     Stop.LIMIT: ExitStatus.UNFINISHED,
 }
 

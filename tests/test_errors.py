@@ -141,6 +141,7 @@ def summary(failed: int, stop: Stop | None) -> Summary:
         (Stop.HANGUP, 129),
         (Stop.PIPE, 141),
         (Stop.DISK, 3),
+        (Stop.WORKERS, 3),
         (Stop.LIMIT, 5),
     ],
 )

@@ -66,7 +66,7 @@ def test_the_summary_adds_up(settled: list[tuple[Outcome, str | None, str]], tot
     counters.read = len(settled) + unsettled
     for line, (outcome, host, kind) in enumerate(settled, 1):
         counters.settle(record(line, outcome, host, kind=kind))
-    result = counters.summary(7.5, Stop.LIMIT, ["note"])
+    result = counters.summary(7.5, Stop.LIMIT, "stopped by --deadline 2 s")
     assert result.ok + result.failed + result.not_started == result.lines
     assert result.lines == max(counters.read, total or 0)
     assert sum(result.outcomes.values()) == counters.settled == len(settled)
@@ -75,7 +75,7 @@ def test_the_summary_adds_up(settled: list[tuple[Outcome, str | None, str]], tot
     assert sum(count for hosts in result.errors.values() for count in hosts.values()) == result.failed
     assert sum(host.failed for host in counters.hosts.values()) == result.failed
     assert len(result.failures) == min(result.failed, MAX_LISTED)
-    assert (result.elapsed, result.stop, result.notes) == (2.5, Stop.LIMIT, ("note",))
+    assert (result.elapsed, result.stop, result.stopped) == (2.5, Stop.LIMIT, "stopped by --deadline 2 s")
 
 
 def test_only_answers_count_as_answers() -> None:

@@ -479,7 +479,7 @@ class TestBounds:
             assert [record.error and record.error.message for record in rig.records if record.host == "h"] == [
                 "stopped by --deadline 30 s after 0 B"
             ] * 2
-            assert rig.events[-1] == Notice("stopped by --deadline 30 s")
+            assert (summary.stop, summary.stopped) == (Stop.LIMIT, "stopped by --deadline 30 s")
 
         simulated(main())
 

@@ -95,16 +95,17 @@ def test_all_ok_is_two_lines() -> None:
     ("stop", "line"),
     [
         (Stop.INTERRUPT, "stopped by Ctrl-C"),
-        (Stop.TERMINATE, "stopped: terminated"),
-        (Stop.HANGUP, "stopped: hang-up"),
+        (Stop.TERMINATE, "stopped by SIGTERM"),
+        (Stop.HANGUP, "stopped by a hang-up"),
         (Stop.PIPE, "stopped: the reader of the output went away"),
-        (Stop.DISK, "stopped: disk"),
-        (Stop.LIMIT, "stopped: a limit was reached"),
+        (Stop.DISK, "stopped: the disk failed"),
+        (Stop.WORKERS, "stopped: worker processes failed"),
+        (Stop.LIMIT, "stopped by a limit"),
     ],
 )
 def test_a_stopped_run_says_why_and_what_is_left(stop: Stop, line: str) -> None:
     """The first line of a stopped run says what stopped it, the last what to type for the rest."""
-    lines = summary_lines(replace(summary({}, left=3_732), stop=stop), CONTEXT)
+    lines = summary_lines(replace(summary({}, left=3_732), stop=stop, stopped=stop.words), CONTEXT)
     assert lines[0] == line
     assert lines[1].startswith("9,862 of 13,594 URLs in 0:01:48   91.3/s")
     assert lines[2].endswith("0 failed, 3,732 not started")
@@ -159,12 +160,6 @@ def test_dns_hint_only_if_every_host_fails_so() -> None:
     assert "is the network up?" in summary_lines(replace(broken, ok=0), CONTEXT)[2]
 
 
-def test_notices_come_first_and_are_few() -> None:
-    """At most three notices are repeated, above the numbers."""
-    lines = summary_lines(replace(summary({}), notes=("one", "two\x1b", "three", "four", "five")), CONTEXT)
-    assert lines[:4] == ["one", r"two\x1b", "three", "+2 more notices"]
-
-
 def test_small_runs_read_well() -> None:
     """One URL is no plural, has no rate, and seconds are enough for a short run."""
     one = replace(summary({}), lines=1, ok=1, elapsed=1.24, outcomes={Outcome.FETCHED: 1}, wire_bytes=4_200_000)
@@ -179,7 +174,9 @@ HOSTILE = "https://user:secret@evil.example/\x1b[2J\u202e[bold]x[/a]:smile:\r\n"
 def test_outside_text_is_harmless_on_a_terminal() -> None:
     """Escapes and bidirectional controls are shown as such, markup is text, passwords are not shown."""
     failure = Failure(HOSTILE, "li\x1bst.txt", 1, "http.404", "gone \x9b1m[/b] away")
-    evil = replace(summary({"http.404": {"evil\x07.example": 1}}), failures=(failure,), notes=(HOSTILE,))
+    evil = replace(
+        summary({"http.404": {"evil\x07.example": 1}}), failures=(failure,), stop=Stop.LIMIT, stopped=HOSTILE
+    )
     context = replace(CONTEXT, width=120, directory="o\x1b", again="fetcher get 'a\x1bb'")
     lines = summary_lines(evil, context)
     assert [printable(line) for line in lines] == lines
@@ -215,7 +212,7 @@ def test_any_summary_is_short_harmless_and_adds_up(
     """Whatever failed: at most 20 lines, 120 cells each, no control character, and sums that are right."""
     failed = sum(sum(hosts.values()) for hosts in errors.values())
     run = replace(EXAMPLE, errors=errors, failed=failed, not_started=left, stop=stop, lines=9_862 + failed + left)
-    run = replace(run, failures=(), notes=("note",) * 9)
+    run = replace(run, failures=(), stopped="stopped by a limit" * 9)
     lines = summary_lines(run, replace(CONTEXT, width=width))
     assert len(lines) <= 20
     assert max(map(cells, lines)) <= max(80, min(width, 120))

@@ -211,7 +211,7 @@ def test_no_workers(patch: str, words: str, patched: Any, server: Scope) -> None
     """A machine that does not let workers start ends the run with status 3 and one line that says why."""
     ran = patched(patch)("get", server.url("a"), "--workers", "2")
     assert (ran.code, ran.stdout) == (3, "")
-    assert ran.stderr.splitlines()[:2] == [f"fetcher: {words}", "stopped: disk"]
+    assert ran.stderr.splitlines()[:2] == [f"fetcher: {words}", "stopped: worker processes failed"]
     assert server.requests() == []
 
 

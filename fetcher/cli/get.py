@@ -162,7 +162,7 @@ async def _kept(summary: Summary, options: Options, show: Show) -> Summary:
     except LocalError as error:
         if summary.stop is None:
             show.observe(Notice(error.message))
-            return replace(summary, stop=Stop.DISK)
+            return replace(summary, stop=Stop.DISK, stopped=Stop.DISK.words)
     return summary
 
 

@@ -10,7 +10,7 @@ from fetcher.cli.env import Display, Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.clock import SystemClock
 from fetcher.events import Counters, Event, Notice, Waiting
-from fetcher.model import Stop, Summary
+from fetcher.model import Summary
 from fetcher.text import printable
 from fetcher.urls import redact
 from fetcher.views.log import listener
@@ -75,7 +75,7 @@ class Show:
     def end(self, summary: Summary) -> None:
         """Print the summary, as loudly as was asked for."""
         flags, environment = self.flags, self.environment
-        if flags.quiet >= 2 and summary.stop is Stop.DISK:
+        if flags.quiet >= 2 and summary.stop is not None and summary.stop.local:
             self._progress.print_line(f"fetcher: {self._notice}")
         expected = summary.lines or self._nothing
         if flags.quiet >= 2 or (flags.quiet and not summary.failed and summary.stop is None and expected):

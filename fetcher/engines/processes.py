@@ -187,9 +187,9 @@ class Processes:
                     return
                 barren = 0 if worker.fruitful else barren + 1
                 await self._mourn(worker, customer)
-            customer.give_up(Stop.DISK, "worker processes end as soon as they begin")
+            customer.give_up(Stop.WORKERS, "worker processes end as soon as they begin")
         except OSError as error:
-            customer.give_up(Stop.DISK, f"cannot start a worker process: {words_of(error, str(error))}")
+            customer.give_up(Stop.WORKERS, f"cannot start a worker process: {words_of(error, str(error))}")
         finally:
             self._silence(worker)
             for order in worker.orders.values():

@@ -154,7 +154,7 @@ async def _serve(end: socket, assignment: Assignment, build: Build) -> None:
                 for helper in helpers:
                     helper.cancel()
         except OSError as error:
-            desk.give_up(Stop.DISK, f"a worker process failed: {words_of(error, str(error))}")
+            desk.give_up(Stop.WORKERS, f"a worker process failed: {words_of(error, str(error))}")
         channel.send(_beat(counters))
         channel.send(Ended())
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from fetcher.errors import HINTS, ErrorKind
 from fetcher.events import Counters
-from fetcher.model import Failure, Outcome, Stop, Summary
+from fetcher.model import Failure, Outcome, Summary
 from fetcher.text import clock_text, printable, size_text, span_text
 from fetcher.views.lines import DIM, PLAIN, RED, Line, cells, clip, column, fit, plain, safe, safe_url, shorten, styled
 from fetcher.views.meter import Meter
@@ -15,19 +15,9 @@ from fetcher.views.meter import Meter
 if TYPE_CHECKING:
     from rich.text import Text
 
-_STOPPED: Final = {
-    Stop.INTERRUPT: "stopped by Ctrl-C",
-    Stop.TERMINATE: "stopped: terminated",
-    Stop.HANGUP: "stopped: hang-up",
-    Stop.PIPE: "stopped: the reader of the output went away",
-    Stop.DISK: "stopped: disk",
-    Stop.LIMIT: "stopped: a limit was reached",
-}
-
 #: Kinds of failure beyond these are told together.
 _MAX_KINDS: Final = 10
-#: Of very many notes, hosts of one kind, or hints, so many are shown.
-_MAX_NOTES: Final = 3
+#: Of very many hosts of one kind, or hints, so many are shown.
 _MAX_HOSTS: Final = 5
 _MAX_HINTS: Final = 3
 
@@ -103,20 +93,13 @@ def _lines(summary: Summary, context: SummaryContext) -> list[Line]:
     width = max(80, min(120, context.width))
     lines: list[Line] = []
     if summary.stop is not None:
-        lines.append([(_STOPPED[summary.stop], PLAIN)])
-    lines += _notes(summary, width)
+        lines.append([(shorten(safe(summary.stopped), width), PLAIN)])
     lines += [_headline(summary, width), _counts(summary)]
     if summary.failed:
         lines += _listed(summary, width) if summary.failed <= len(summary.failures) else _grouped(summary, width)
     if summary.failed or summary.not_started:
         lines += _next_steps(summary, context, width)
     return lines
-
-
-def _notes(summary: Summary, width: int) -> list[Line]:
-    notes: list[Line] = [[(shorten(safe(note), width), PLAIN)] for note in summary.notes[:_MAX_NOTES]]
-    more = len(summary.notes) - len(notes)
-    return [*notes, [(f"+{more} more notices", DIM)]] if more else notes
 
 
 def _headline(summary: Summary, width: int) -> Line:
