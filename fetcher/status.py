@@ -35,5 +35,10 @@ _STOPPED = {
 def exit_status(summary: Summary) -> ExitStatus:
     """Return the status for a finished run: why it stopped early, else whether all URLs are ok."""
     if summary.stop is not None:
-        return _STOPPED[summary.stop]
+        return stopped_status(summary.stop)
     return ExitStatus.SOME_FAILED if summary.failed else ExitStatus.OK
+
+
+def stopped_status(stop: Stop) -> ExitStatus:
+    """Return the status for a run that was stopped."""
+    return _STOPPED[stop]

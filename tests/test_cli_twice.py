@@ -1,9 +1,13 @@
 """Two runs on one directory, and what the last one leaves to be read."""
 
+import fcntl
 import json
 import os
 import re
+import signal
 from pathlib import Path
+
+import pytest
 
 from tests.command import Command
 from tests.server import Scope
@@ -33,6 +37,28 @@ def test_the_second_waits(run_fetcher: Command, server: Scope) -> None:
     assert (ran.code, ran.records[0]["outcome"]) == (0, "skipped")
     assert re.match(r"fetcher: another fetcher \(.*\) is using fetched; waiting up to 60 s\n", ran.stderr)
     assert len(server.requests("slow")) == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_stopped_while_it_waits(number: int, status: int, run_fetcher: Command, tmp_path: Path) -> None:
+    """A run that is stopped before it began says so, fetches nothing, and leaves all files as they were."""
+    written = [tmp_path / name for name in ("failed.txt", "summary.json", "metrics.prom")]
+    for path in written:
+        path.write_text("of an earlier run\n")
+    files = ("--failed", written[0], "--summary", written[1], "--metrics", written[2])
+    (tmp_path / "fetched/.fetcher").mkdir(parents=True)
+    with (tmp_path / "fetched/.fetcher/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with run_fetcher.start("get", "http://127.0.0.1:9/", "--wait", "1m", *files) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().endswith(b"is using fetched; waiting up to 60 s\n")
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (status, b"")
+    assert re.fullmatch(rb"fetcher: stopped by [-\w ]+ before the run began\n", errors)
+    assert {path: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == dict.fromkeys(
+        written, "of an earlier run\n"
+    )
 
 
 def test_last_run(run_fetcher: Command, server: Scope, tmp_path: Path) -> None:

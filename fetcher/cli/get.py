@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import fields, replace
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +17,7 @@ from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
 from fetcher.cli.metrics import MetricsFile
 from fetcher.cli.show import Show
-from fetcher.cli.signals import handled
+from fetcher.cli.signals import Beginning, handled
 from fetcher.errors import LocalError, UsageError
 from fetcher.events import Notice
 from fetcher.model import Stop, Summary
@@ -131,22 +131,30 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
 
 
 async def fetch(options: Options, found: Sequence["Source"], writers: Sequence["RecordWriter"], show: Show) -> Summary:
-    """Run until all is settled or a signal says stop, showing how it goes."""
+    """Run until all is settled or a signal says stop, showing how it goes.
+
+    Raises StoppedError if the signal comes before there is a run.
+    """
     from fetcher.wiring import Ears, opened
 
     gc.freeze()
     gc.enable()
     ears = Ears(counters=show.counters, observe=show.observe, writers=writers, clock=show.clock)
-    async with opened(options, ears) as run:
+    beginning = Beginning()
 
-        def stop(reason: Stop) -> None:
-            first = show.counters.stopping is None
-            run.stop(reason)
-            if first:
-                show.stopping()
+    def stop(reason: Stop) -> None:
+        if beginning.stop(reason):
+            return
+        first = show.counters.stopping is None
+        run.stop(reason)
+        if first:
+            show.stopping()
 
+    async with AsyncExitStack() as stack:
         # The screen goes first: a signal that is not handled ends the process where it stands.
         with handled(stop, show.report):
+            with beginning:
+                run = await stack.enter_async_context(opened(options, ears))
             async with show:
                 summary = await run(found, count=show.counts)
             return await _kept(summary, options, show)

@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from fetcher.atomic import AtomicFile
 from fetcher.cli.show import Show
+from fetcher.cli.signals import StoppedError
 from fetcher.errors import BusyError, LocalError, UsageError
 from fetcher.model import Summary
 from fetcher.status import ExitStatus
@@ -19,7 +20,8 @@ _MOST: Final = 1 << 20
 class MetricsFile:
     """Replaces ``path`` by the metrics of a run when the context ends, also by an error; label ``job`` is DIR's name.
 
-    Only a run that was refused because there is another leaves it alone: that other one will write its own.
+    Only one that did not begin leaves it alone, refused because there is another or stopped while it waited for that:
+    the other one will write its own.
     Raises UsageError on entering if the file cannot be written, LocalError at the end.
     """
 
@@ -40,7 +42,7 @@ class MetricsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, BusyError):
+        if isinstance(error, BusyError | StoppedError):
             self._file.__exit__(kind, error, trace)
             return
         show = self._show

@@ -8,8 +8,9 @@ from typer import BadParameter
 from typer.exceptions import Abort, TyperException
 
 from fetcher.cli.app import app
+from fetcher.cli.signals import StoppedError
 from fetcher.errors import BusyError, LocalError, UsageError, words_of
-from fetcher.status import ExitStatus
+from fetcher.status import ExitStatus, stopped_status
 from fetcher.text import printable
 
 
@@ -22,12 +23,12 @@ def outcome() -> int:  # noqa: PLR0911  one table
     except TyperException as error:
         _say(_usage(error))
         return ExitStatus.USAGE
-    except BusyError as error:
+    except StoppedError as error:
         _say(str(error))
-        return ExitStatus.BUSY
+        return stopped_status(error.stop)
     except UsageError as error:
         _say(str(error))
-        return ExitStatus.USAGE
+        return ExitStatus.BUSY if isinstance(error, BusyError) else ExitStatus.USAGE
     except LocalError as error:
         _say(error.message)
         return ExitStatus.LOCAL

@@ -1,14 +1,49 @@
-"""L4: signals end the run in good order, or ask how it goes."""
+"""L4: signals end the run in good order, before there is one too, or ask how it goes."""
 
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from fetcher.model import Stop
 
 _STOPS: Final = {signal.SIGINT: Stop.INTERRUPT, signal.SIGTERM: Stop.TERMINATE, signal.SIGHUP: Stop.HANGUP}
+
+
+class StoppedError(Exception):
+    """A signal came before there was a run to stop: while it was being opened, or waited for another one."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(f"{stop.words} before the run began")
+        self.stop = stop
+
+
+class Beginning:
+    """A context that :meth:`stop` ends by StoppedError, as ``asyncio.timeout`` does by TimeoutError."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[object] | None = None
+        self._stopped: Stop | None = None
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._task = self._task, None
+        if self._stopped is not None and kind is asyncio.CancelledError and task is not None and not task.uncancel():
+            raise StoppedError(self._stopped) from None
+
+    def stop(self, reason: Stop) -> bool:
+        """End what goes on in the context; False if it is over, and there is a run to stop."""
+        if self._task is not None and self._stopped is None:
+            self._stopped = reason
+            self._task.cancel()
+        return self._task is not None
 
 
 @contextmanager
