@@ -1,15 +1,18 @@
-"""L1: which bytes of an earlier response still count: validators and ranges."""
+"""L1: which bytes of an earlier response still count: validators, conditions and ranges."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
+
+from fetcher.model import Head
 
 #: A Last-Modified this many seconds before Date tells versions apart, whatever the clocks (RFC 9110 section 8.8.2.2).
 _SETTLED: Final = 60.0
 
 # What a server says here is said back to it: nothing but ASCII, of a length that any server takes.
 _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{1,256}"')
+_ETAG: Final = re.compile(rf"(?:W/)?{_STRONG_ETAG.pattern}")
 _HTTP_DATE: Final = re.compile(
     r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([1-9][0-9]{3}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
 )
@@ -44,6 +47,30 @@ def strong_validator(etag: str | None, last_modified: str | None, date: str | No
     if modified is None or sent is None or sent - modified < _SETTLED:
         return None
     return last_modified
+
+
+def condition(etag: str | None, last_modified: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the header fields that ask for a body only if it is not the one that came with these (RFC 9110 section 13).
+
+    An ETag, weak or strong, is said back alone, as servers must prefer it; a date where there is none. Nothing comes of
+    what is neither.
+    """
+    if etag is not None and _ETAG.fullmatch(etag):
+        return (("If-None-Match", etag),)
+    if last_modified is not None and _seconds(last_modified) is not None:
+        return (("If-Modified-Since", last_modified),)
+    return ()
+
+
+def renewed(kept: Head, head: Head) -> Head:
+    """Return the head of a 304 with what it leaves out: it may tell new validators, but the body is the one that is kept."""
+    return replace(
+        head,
+        content_type=kept.content_type,
+        charset=kept.charset,
+        etag=head.etag or kept.etag,
+        last_modified=head.last_modified or kept.last_modified,
+    )
 
 
 def remainder(held: Held, content_range: str | None, etag: str | None, last_modified: str | None) -> int | None:

@@ -11,13 +11,13 @@ from urllib.parse import unquote_to_bytes
 
 from fetcher.body import ACCEPTED, Decoding, Rest, codings
 from fetcher.clock import Clock
-from fetcher.conditional import Held, remainder, strong_validator
+from fetcher.conditional import Held, remainder, renewed, strong_validator
 from fetcher.cookies import Cookies
 from fetcher.errors import Error, ErrorKind, FetchError, http_kind, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
 from fetcher.hosts import ALIKE, Hosts, merged
 from fetcher.limits import TokenBucket
-from fetcher.model import Attempt, Head, Headers, Redirect, Request, Stored, Timings
+from fetcher.model import Attempt, Head, Headers, Kept, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
 from fetcher.retry import quota_reset, retry_after
@@ -31,6 +31,12 @@ from fetcher.urls import parse
 _DRAINED: Final = 64 * 1024
 _DRAINING: Final = 1.0
 
+_NOT_MODIFIED: Final = 304
+#: These have no body, whatever length they tell (RFC 9110 section 6.4.1).
+_BODILESS: Final = frozenset({204, _NOT_MODIFIED})
+
+_ALL: Final = (("Accept-Encoding", ACCEPTED),)
+
 
 class Identity:
     """What every request tells the server: ``user_agent`` everyone, ``headers`` only the URL's own origin.
@@ -42,30 +48,28 @@ class Identity:
         self._ours = ("User-Agent", user_agent), ("Accept", "*/*")
         self._headers = headers
         self._hosts = hosts
-        self._usual = self._fields(self._ours, headers, None, None)
+        self._usual = self._fields(self._ours, headers, None, _ALL)
 
-    def fields(self, request: Request, *, own_origin: bool, cookie: str | None, held: Held | None) -> Headers:
-        """Return the header fields of one hop; a header of the user's replaces ours of that name.
+    def fields(self, request: Request, *, own_origin: bool, cookie: str | None, asked: Headers) -> Headers:
+        """Return the header fields of one hop; a header of the user's replaces ours of that name, but what is ``asked``.
 
-        But only what can be undone is asked for, and all cookies go in one field (RFC 6265 section 5.4).
-        The rest of a body is the rest of its bytes as they are, so no coding is asked for then.
+        All cookies go in one field (RFC 6265 section 5.4).
         """
         if not own_origin:
-            return self._fields(self._ours, (), cookie, held)
+            return self._fields(self._ours, (), cookie, asked)
         section = self._hosts.of(request.host)
         headers = self._headers if section is None else merged(self._headers, section.headers)
         if request.userinfo is not None:
             ours = (*self._ours, ("Authorization", _basic(request.userinfo)))
-            return self._fields(ours, headers, cookie, held)
-        if cookie is None and held is None and section is None:
+            return self._fields(ours, headers, cookie, asked)
+        if cookie is None and asked is _ALL and section is None:
             return self._usual
-        return self._fields(self._ours, headers, cookie, held)
+        return self._fields(self._ours, headers, cookie, asked)
 
     @staticmethod
-    def _fields(ours: Headers, headers: Headers, cookie: str | None, held: Held | None) -> Headers:
+    def _fields(ours: Headers, headers: Headers, cookie: str | None, asked: Headers) -> Headers:
         theirs = [(name.lower(), name, value) for name, value in headers]
         given = {lower for lower, _, _ in theirs}
-        asked = (("Accept-Encoding", ACCEPTED),) if held is None else (("Accept-Encoding", "identity"), *held.fields)
         taken = {"cookie", *(name.lower() for name, _ in asked)}
         cookies = [value for lower, _, value in theirs if lower == "cookie"] + ([cookie] if cookie else [])
         return (
@@ -74,6 +78,16 @@ class Identity:
             *((name, value) for lower, name, value in theirs if lower not in taken),
             *([("Cookie", "; ".join(cookies))] if cookies else []),
         )
+
+
+def _asked(held: Held | None, condition: Headers) -> Headers:
+    """Return the fields for a whole body, for the rest of one, or for either if it is not the one that is kept.
+
+    Only what can be undone is asked for. The rest of a body is the rest of its bytes as they are, so no coding then.
+    """
+    if held is None:
+        return (*_ALL, *condition) if condition else _ALL
+    return (("Accept-Encoding", "identity"), *held.fields, *condition)
 
 
 def _basic(userinfo: str) -> str:
@@ -144,15 +158,22 @@ class Fetch:
         )
 
     async def _get(self, transfer: Transfer, progress: _Progress, observe: Observer) -> Stored:
-        """Follow redirects to a response that is no redirect, and store its body, or the rest of what is held of it."""
+        """Follow redirects to a response that is no redirect, and store its body, or the rest of what is held of it.
+
+        What is kept is compared at the URL that it came from, wherever else redirects lead now.
+        """
         request = transfer.request
         url, own_origin, cookies = request.target, True, Cookies()
-        held = await self._sink.held(request)
+        held, kept = await self._sink.held(request), request.kept
         while True:
-            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookies.field(url), held=held)
+            condition = kept.condition if kept is not None and kept.head.url == url else ()
+            asked = _asked(held, condition)
+            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookies.field(url), asked=asked)
             async with self._transport.send(Hop(url, fields)) as response:
                 answer = _Answer(response, url)
                 progress.head, progress.timings = answer.head, response.timings()
+                if response.status == _NOT_MODIFIED and condition and kept is not None:
+                    return await self._keep(kept, answer, transfer, progress, held)
                 if response.status not in REDIRECTS:
                     if held is None or response.status not in (206, 416) or answer.rest_of(held) is not None:
                         return await self._take(answer, held, transfer, progress)
@@ -169,6 +190,17 @@ class Fetch:
                 await _drain(response)
             own_origin = own_origin and following.origin == parse(request.target).origin
             url = following.target
+
+    async def _keep(
+        self, kept: Kept, answer: "_Answer", transfer: Transfer, progress: _Progress, held: Held | None
+    ) -> Stored:
+        """Leave what is kept as it is. What is held of another version is of no use then."""
+        progress.head = renewed(kept.head, answer.head)
+        progress.retry_after = quota_reset(answer.fields, self._clock.now())
+        await _drain(answer.response)
+        if held is not None:
+            await (await self._sink.open(transfer.request, answer.head, held)).abort()
+        return kept.stored
 
     async def _take(self, answer: "_Answer", held: Held | None, transfer: Transfer, progress: _Progress) -> Stored:
         """Store the body of a final response; anything but a whole good one is a FetchError."""
@@ -268,7 +300,7 @@ def _wish(answer: _Answer, now: float) -> float | None:
 
 async def _drain(response: Response) -> None:
     """Read a small body that nobody wants; how it ends changes nothing."""
-    if response.length is not None and response.length <= _DRAINED:
+    if response.status in _BODILESS or (response.length is not None and response.length <= _DRAINED):
         with suppress(FetchError, TimeoutError):
             async with asyncio.timeout(_DRAINING):
                 while await response.read():

@@ -2,10 +2,12 @@
 
 from fetcher.errors import Error, ErrorKind
 from fetcher.frozen import value
-from fetcher.model import Attempt, Outcome, Record, Request, timestamp
+from fetcher.model import Attempt, Kept, Outcome, Record, Request, Stored, timestamp
 
 _FAILED = Outcome.FAILED
 _FETCHED = Outcome.FETCHED
+_UNCHANGED = Outcome.UNCHANGED
+_NOT_MODIFIED = 304
 
 
 @value(frozen=True, slots=True)
@@ -37,18 +39,20 @@ class History:
         )
 
     def record(self) -> Record:
-        """Return the record that the request ends with after its last attempt."""
+        """Return the record that the request ends with after its last attempt; a failure tells of the file that is kept."""
         last, request = self.last, self.request
         if last is None:
             raise ValueError("a request without an attempt has no record")
-        head, stored = last.head, last.stored
+        head, kept = last.head, request.kept
+        stored = last.stored or (kept and kept.stored)
+        changed = _changed(kept, last.stored)
         return Record(
             url=request.url,
             source=request.source,
             line=request.line,
             host=request.host,
             final_url=head.url if head else None,
-            outcome=_FAILED if last.error else _FETCHED,
+            outcome=_FAILED if last.error else _UNCHANGED if head and head.status == _NOT_MODIFIED else _FETCHED,
             status=head.status if head else None,
             error=last.error,
             path=stored.path if stored else None,
@@ -68,12 +72,15 @@ class History:
             started_at=timestamp(self.started_at),
             elapsed=round(last.ended - self.started, 6),
             timings=last.timings,
+            changed=changed,
+            previous_sha256=kept.stored.sha256 if kept and changed is not None else None,
             warnings=last.warnings,
         )
 
 
 def untried(request: Request, reason: str) -> Record:
     """Return the record of a request that was not made because its host is down, for this reason."""
+    kept = request.kept and request.kept.stored
     return Record(
         url=request.url,
         source=request.source,
@@ -81,4 +88,14 @@ def untried(request: Request, reason: str) -> Record:
         host=request.host,
         outcome=_FAILED,
         error=Error.of(ErrorKind.HOST_DOWN, f"not tried: {request.host}: {reason}"),
+        path=kept.path if kept else None,
+        bytes=kept.bytes if kept else None,
+        sha256=kept.sha256 if kept else None,
     )
+
+
+def _changed(kept: Kept | None, stored: Stored | None) -> bool | None:
+    """Tell whether what is stored differs from what was there, None if there is nothing to compare."""
+    if stored is None or kept is None:
+        return None if stored is None or stored.path is None else True
+    return stored.sha256 != kept.stored.sha256

@@ -85,7 +85,8 @@ class Request:
     """One URL to fetch.
 
     ``url`` is the line as written; ``target`` what is asked for on the wire, without ``userinfo``; ``host`` is
-    ``name`` or ``name:port`` and the unit of politeness; ``index`` counts the run's rows from 0.
+    ``name`` or ``name:port`` and the unit of politeness; ``index`` counts the run's rows from 0; ``kept`` is what an
+    earlier run has left of it, if that is to be compared.
     """
 
     index: int
@@ -95,6 +96,7 @@ class Request:
     source: str
     line: int
     userinfo: str | None = None
+    kept: "Kept | None" = None
 
     @property
     def key(self) -> str:
@@ -154,10 +156,23 @@ class Head:
 
 
 @value(frozen=True, slots=True)
+class Kept:
+    """A body of an earlier run whose file is still there, and the head it came with.
+
+    ``condition`` are the header fields that ask the URL of that head for another body only.
+    """
+
+    stored: Stored
+    head: Head
+    condition: Headers = ()
+
+
+@value(frozen=True, slots=True)
 class Attempt:
     """What one try at a request gave: a stored body, or an error; never both, never neither.
 
-    ``started`` and ``ended`` are seconds of the monotonic clock; ``retry_after`` is the server's wish in seconds.
+    With status 304, ``stored`` is what the request had ``kept``. ``started`` and ``ended`` are seconds of the monotonic
+    clock; ``retry_after`` is the server's wish in seconds.
     """
 
     number: int
@@ -206,6 +221,8 @@ class Record:
     timings: Timings | None = None
     headers: Mapping[str, list[str]] | None = None
     duplicate_of: int | None = None
+    changed: bool | None = None
+    previous_sha256: str | None = None
     warnings: tuple[str, ...] = ()
     meta: Mapping[str, Any] | None = None
 
@@ -254,6 +271,8 @@ def to_line(record: Record) -> bytes:
         "timings": record.timings and _phases(record.timings),
         "headers": record.headers,
         "duplicate_of": record.duplicate_of,
+        "changed": record.changed,
+        "previous_sha256": record.previous_sha256,
         "warnings": record.warnings,
         "meta": record.meta,
     }

@@ -25,9 +25,10 @@ class Carrier(StrEnum):
 
 
 class Existing(StrEnum):
-    """What to do with a URL that an earlier run has fetched."""
+    """What to do with a URL that an earlier run has fetched: nothing, ask if it has changed, or fetch it again."""
 
     SKIP = "skip"
+    REFRESH = "refresh"
     REPLACE = "replace"
 
 

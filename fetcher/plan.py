@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+from fetcher.conditional import condition
 from fetcher.errors import Error, ErrorKind, FetchError
 from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
-from fetcher.model import Outcome, Record, Request, Row
+from fetcher.model import Head, Kept, Outcome, Record, Request, Row, Stored
 from fetcher.urls import parse
 
 
@@ -73,6 +74,21 @@ def planned(request: Request, path: str | None) -> Record:
     )
 
 
+def compared(request: Request, earlier: Record, *, conditional: bool) -> Request:
+    """Return the request with what an earlier run has kept; if ``conditional``, what has not changed is not sent again."""
+    head = Head(
+        status=earlier.status or 0,
+        url=earlier.final_url or "",
+        content_type=earlier.content_type,
+        charset=earlier.charset,
+        etag=earlier.etag,
+        last_modified=earlier.last_modified,
+    )
+    stored = Stored(earlier.path, earlier.bytes or 0, earlier.sha256)
+    asked = condition(head.etag, head.last_modified) if conditional else ()
+    return replace(request, kept=Kept(stored, head, asked))
+
+
 def carried(request: Request, earlier: Record | None, outcome: Outcome, duplicate_of: int | None = None) -> Record:
     """Return the record of a request for which nothing is sent, telling of the file that is there already."""
     record = planned(request, None)
@@ -95,6 +111,8 @@ def carried(request: Request, earlier: Record | None, outcome: Outcome, duplicat
         elapsed=0.0,
         timings=None,
         duplicate_of=duplicate_of,
+        changed=None,
+        previous_sha256=None,
         warnings=(),
         meta=None,
     )

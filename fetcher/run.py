@@ -17,7 +17,7 @@ from fetcher.events import Counters, Notice, Observer, RecordWriter, Settled
 from fetcher.model import Outcome, Record, Request, Stop, Summary, to_line
 from fetcher.options import Existing, Options
 from fetcher.origins import Hold
-from fetcher.plan import Planner, Repeated, carried, planned
+from fetcher.plan import Planner, Repeated, carried, compared, planned
 from fetcher.recorder import Recorder
 from fetcher.sources.base import Source
 from fetcher.text import span_text
@@ -163,7 +163,7 @@ class Run:
 
     async def _admit(self, decision: Request | Repeated | Record) -> None:
         """Send what was planned for a row on its way."""
-        memory, skip = self._parts.memory, self._options.output.existing is Existing.SKIP
+        memory = self._parts.memory
         match decision:
             case Record():
                 await self._settle(decision, None)
@@ -177,7 +177,7 @@ class Run:
                     await self._settle(self._repetition(decision, coming), None)
             case Request():
                 self._coming[decision.key] = []
-                if skip and memory is not None and memory.knows(decision.key):
+                if memory is not None and memory.knows(decision.key):
                     self._look_ups.put_nowait(decision)
                 else:
                     await self._enqueue(decision)
@@ -189,8 +189,8 @@ class Run:
         self._parts.engine.add(request)
 
     async def _look_up(self) -> None:
-        """Settle requests that an earlier run has served, and repetitions of them; pass on the others."""
-        memory, queue = self._parts.memory, self._look_ups
+        """Settle requests that an earlier run has served, or have them compared, and repetitions; pass on the others."""
+        memory, queue, existing = self._parts.memory, self._look_ups, self._options.output.existing
         while memory is not None:
             batch = [await queue.get()]
             while not queue.empty() and len(batch) < _LOOK_UPS:
@@ -200,10 +200,12 @@ class Run:
             for item, earlier in zip(batch, found, strict=True):
                 if isinstance(item, Repeated):
                     await self._settle(self._repetition(item, earlier), None)
-                elif earlier is not None:
+                elif earlier is None:
+                    await self._enqueue(item)
+                elif existing is Existing.SKIP:
                     await self._settle(carried(item, earlier, Outcome.SKIPPED), item.key)
                 else:
-                    await self._enqueue(item)
+                    await self._enqueue(compared(item, earlier, conditional=existing is Existing.REFRESH))
 
     def started(self, request: Request) -> None:
         """Nothing: the engine counts what is under way."""

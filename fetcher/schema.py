@@ -9,7 +9,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from fetcher.model import RECORD_KEYS, Record
 
 #: Goes up when a key is added; none is ever removed or given another meaning.
-VERSION: Final = 1
+VERSION: Final = 2
 
 _NAMES: Final[dict[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
@@ -56,6 +56,8 @@ MEANINGS: Final[dict[str, str]] = {
     "timings.receive": "until the last byte of the body",
     "headers": "reserved",
     "duplicate_of": "for a duplicate: the line that is fetched for this URL",
+    "changed": "whether the file differs from what was there before, also if that was none; null if nothing was compared",
+    "previous_sha256": "of what changed was compared with, in hex; null if there was none",
     "warnings": "doubts that are no failure",
     "meta": "what else the list says of it; reserved",
 }

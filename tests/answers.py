@@ -45,6 +45,7 @@ class Asked:
     no_length: bool = False  # ends with the connection
     range: bool = False  # honours Range and If-Range
     ignore_range: bool = False  # announces ranges, answers 200
+    revalidate: bool = False  # answers 304 to a request that names its etag or last_modified
     # Its way.
     delay: float = 0.0  # before the head
     drip: str = ""  # "N,S": in N pieces, S seconds apart
@@ -194,6 +195,8 @@ def reply_to(asked: Asked, seen: Seen) -> Reply:
     if asked.range or asked.ignore_range:
         etag = etag or f'"{zlib.crc32(content):08x}"'
         status, content, headers = _part(asked, content, etag, seen)
+    if asked.revalidate and asked.status == 200 and _is_known(asked, etag, seen):
+        status, headers = 304, []
     location = _location(asked, seen.resource)
     if location and status == 200:
         status = 302
@@ -250,6 +253,14 @@ def _part(asked: Asked, content: bytes, etag: str, seen: Seen) -> tuple[int, byt
         return 416, b"", [*announced, ("Content-Range", f"bytes */{size}")]
     last = min(int(wanted[2] or size), size - 1)
     return 206, content[first : last + 1], [*announced, ("Content-Range", f"bytes {first}-{last}/{size}")]
+
+
+def _is_known(asked: Asked, etag: str, seen: Seen) -> bool:
+    """Tell whether the client has this version (RFC 9110 section 13.2.2)."""
+    tag = seen.header("if-none-match")
+    if tag is not None:
+        return bool(etag) and tag.removeprefix("W/") == etag.removeprefix("W/")
+    return bool(asked.last_modified) and seen.header("if-modified-since") == asked.last_modified
 
 
 def _location(asked: Asked, resource: str) -> str:

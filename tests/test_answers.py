@@ -235,3 +235,24 @@ def test_misspelt_options(server: Scope) -> None:
         server.url(statsu=404)
     with pytest.raises(ValueError, match="invalid literal"):
         server.url(status="many")
+
+
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        ('If-None-Match: "x"', 304),
+        ('If-None-Match: W/"x"', 304),
+        ('If-None-Match: "y"\r\nIf-Modified-Since: Sat, 21 Nov 2026 03:00:00 GMT', 200),
+        ("If-Modified-Since: Sat, 21 Nov 2026 03:00:00 GMT", 304),
+        ("If-Modified-Since: Sat, 21 Nov 2026 04:00:00 GMT", 200),
+        ("X: y", 200),
+    ],
+)
+def test_revalidation(server: Scope, field: str, status: int) -> None:
+    """revalidate=1 answers without a body to whoever names the version, and other options are as they were."""
+    named: dict[str, Value] = {"etag": '"x"', "last_modified": "Sat, 21 Nov 2026 03:00:00 GMT"}
+    answer = ask(server.url("a", revalidate=1, **named), field)
+    assert answer.status.split()[1] == str(status)
+    assert answer.body == (b"" if status == 304 else server.body_of("a"))
+    assert answer.values("etag") == ['"x"']
+    assert ask(server.url("a", **named), field).status == "HTTP/1.1 200 OK"

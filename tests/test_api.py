@@ -174,6 +174,18 @@ async def test_earlier_call(server: Scope, options: Options) -> None:
     assert len(server.requests()) == 2
 
 
+async def test_refresh(server: Scope, options: Options) -> None:
+    """With ``Existing.REFRESH`` a call asks whether bodies have changed, and records say it."""
+    refresh = replace(options, output=replace(options.output, existing=Existing.REFRESH))
+    url = server.url("a", etag='"1"', revalidate=True)
+    records = [await fetch_one(url, refresh) for _ in range(3)]
+    assert [record.outcome for record in records] == ["fetched", "unchanged", "unchanged"]
+    assert [(record.changed, record.status, record.path) for record in records[1:]] == [
+        (False, 304, records[0].path)
+    ] * 2
+    assert (records[0].changed, records[0].previous_sha256, records[2].etag) == (True, None, '"1"')
+
+
 async def test_default_directory(server: Scope, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without options bodies go below ``fetched``."""
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.conditional import _HTTP_DATE, Held, _seconds, remainder, strong_validator
+from fetcher.conditional import _HTTP_DATE, Held, _seconds, condition, remainder, renewed, strong_validator
+from fetcher.model import Head
 
 DATE = "Tue, 14 Nov 2023 22:14:20 GMT"
 EARLIER = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -63,6 +64,41 @@ def test_dates_are_those_of_the_standard_library(date: str) -> None:
 def test_strong_validator(etag: str | None, modified: str | None, date: str | None, validator: str | None) -> None:
     """A strong ETag counts, else a date that was a minute old; nothing that could not be said back (RFC 9110 8.8)."""
     assert strong_validator(etag, modified, date) == validator
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified", "asked"),
+    [
+        ('"v1"', None, ("If-None-Match", '"v1"')),
+        ('W/"v1"', EARLIER, ("If-None-Match", 'W/"v1"')),
+        (None, EARLIER, ("If-Modified-Since", EARLIER)),
+        ("v1", EARLIER, ("If-Modified-Since", EARLIER)),
+        ('w/"v1"', None, None),
+        ('W/ "v1"', None, None),
+        ("*", None, None),
+        ('"a", "b"', None, None),
+        ('"a\r\nX: y"', None, None),
+        ('"\xe9"', None, None),
+        (f'W/"{"x" * 257}"', None, None),
+        (None, "yesterday", None),
+        (None, f"{EARLIER}\r\nX: y", None),
+        (None, None, None),
+    ],
+)
+def test_condition(etag: str | None, modified: str | None, asked: tuple[str, str] | None) -> None:
+    """Any ETag is said back, else the date, and nothing that is neither (RFC 9110 13.1.2, 13.1.3)."""
+    assert condition(etag, modified) == (() if asked is None else (asked,))
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified", "told"),
+    [(None, None, ('"v1"', EARLIER)), ('"v2"', None, ('"v2"', EARLIER)), (None, DATE, ('"v1"', DATE))],
+)
+def test_renewed(etag: str | None, modified: str | None, told: tuple[str, str]) -> None:
+    """A 304 tells of its exchange and may tell new validators; what it says of a body is not about ours."""
+    kept = Head(200, "http://h/", "1.0", "192.0.2.9", "text/html", "utf-8", '"v1"', EARLIER)
+    head = Head(304, "http://h/", "1.1", "192.0.2.1", "text/plain", None, etag, modified)
+    assert renewed(kept, head) == Head(304, "http://h/", "1.1", "192.0.2.1", "text/html", "utf-8", *told)
 
 
 @pytest.mark.parametrize(

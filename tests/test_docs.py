@@ -408,7 +408,7 @@ def test_commands_are_found() -> None:
     """The documents are read as they are meant: eighteen recipes, the uses of the first screen, and more."""
     found = [command for _, command in commands()]
     assert sum("$F" in command for command in found) == 18
-    assert sum("srv/mirror" in command for command in found) == 2
+    assert sum("srv/mirror" in command for command in found) == 3
     assert len(found) > 30
 
 

@@ -1,14 +1,14 @@
 """Histories: attempts in, one record out."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.errors import Error, ErrorKind
-from fetcher.history import History
-from fetcher.model import Attempt, Head, Outcome, Record, Redirect, Request, Stored, Timings
+from fetcher.history import History, untried
+from fetcher.model import Attempt, Head, Kept, Outcome, Record, Redirect, Request, Stored, Timings
 
 REQUEST = Request(7, "HTTP://me:pw@Example.com/a#b", "http://example.com/a", "example.com", "urls.txt", 8, "me:pw")
 HEAD = Head(
@@ -64,6 +64,7 @@ def test_a_success_fills_the_record() -> None:
         started_at="2026-11-21T03:00:00.500Z",
         elapsed=1.234568,
         timings=timings,
+        changed=True,
         warnings=("length_unknown",),
     )
 
@@ -95,6 +96,49 @@ def test_an_error_status_keeps_its_head() -> None:
     attempt = Attempt(1, 100.0, 101.0, Head(404, "http://example.com/z"), error=Error.of("http.404", "404 Not Found"))
     record = begun().after(attempt).record()
     assert (record.outcome, record.status, record.final_url) == (Outcome.FAILED, 404, "http://example.com/z")
+
+
+KEPT = Kept(Stored("old", 3, "aa" * 32), replace(HEAD, etag='"old"'))
+
+
+@pytest.mark.parametrize(
+    ("kept", "stored", "changed", "previous"),
+    [
+        (None, Stored("new", 4, "bb" * 32), True, None),
+        (KEPT, Stored("new", 4, "bb" * 32), True, "aa" * 32),
+        (KEPT, Stored("old", 3, "aa" * 32), False, "aa" * 32),
+        (KEPT, Stored(None, 0, None), True, "aa" * 32),
+        (Kept(Stored(None, 0, None), HEAD), Stored("new", 4, "bb" * 32), True, None),
+        (Kept(Stored(None, 0, None), HEAD), Stored(None, 0, None), False, None),
+        (None, Stored(None, 0, None), None, None),
+        (None, Stored(None, 4, "bb" * 32), None, None),
+        (KEPT, None, None, None),
+    ],
+)
+def test_changed(kept: Kept | None, stored: Stored | None, changed: bool | None, previous: str | None) -> None:
+    """A file is compared with the one before it, or with none; what is no file, or failed, is not compared."""
+    error = None if stored is not None else Error.of("http.404", "404 Not Found")
+    history = History(replace(REQUEST, kept=kept), 0.0, 100.0)
+    record = history.after(Attempt(1, 100.0, 101.0, HEAD, stored, error)).record()
+    assert (record.changed, record.previous_sha256) == (changed, previous)
+
+
+def test_what_has_not_changed_is_told_of_again() -> None:
+    """After a 304 the record has the file that is there, and says that nothing was stored."""
+    history = History(replace(REQUEST, kept=KEPT), 0.0, 100.0)
+    record = history.after(Attempt(1, 100.0, 101.0, replace(HEAD, status=304), KEPT.stored)).record()
+    assert (record.outcome, record.ok, record.status) == (Outcome.UNCHANGED, True, 304)
+    assert (record.path, record.bytes, record.sha256) == ("old", 3, "aa" * 32)
+    assert (record.changed, record.previous_sha256) == (False, "aa" * 32)
+
+
+def test_a_failure_tells_of_the_file_that_is_kept() -> None:
+    """Whether it was tried or not, its file is the one before."""
+    request = replace(REQUEST, kept=KEPT)
+    failure = History(request, 0.0, 100.0).after(failed(1, "timeout.read")).record()
+    for record in (failure, untried(request, "20 refusals in a row")):
+        assert (record.ok, record.path, record.bytes, record.sha256) == (False, "old", 3, "aa" * 32)
+        assert (record.changed, record.previous_sha256, record.etag) == (None, None, None)
 
 
 def test_only_the_last_attempt_is_described() -> None:

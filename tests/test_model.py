@@ -16,7 +16,7 @@ from fetcher.model import RECORD_KEYS, Outcome, Record, Redirect, Request, Timin
 CONTRACT = (
     "url id source line host final_url outcome ok status error path bytes wire_bytes sha256 content_type charset "
     "etag last_modified http_version remote_ip redirects attempts retried resumed_from started_at elapsed timings "
-    "headers duplicate_of warnings meta"
+    "headers duplicate_of changed previous_sha256 warnings meta"
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -51,6 +51,8 @@ RECORDS = st.builds(
     timings=st.none() | st.builds(Timings, dns=st.none() | SECONDS, wait=st.none() | SECONDS),
     headers=st.none() | st.dictionaries(TEXT, st.lists(TEXT, max_size=2), max_size=2),
     duplicate_of=st.none() | COUNT,
+    changed=st.none() | st.booleans(),
+    previous_sha256=MAYBE_TEXT,
     warnings=st.lists(TEXT, max_size=2).map(tuple),
     meta=st.none() | st.dictionaries(TEXT, JSON, max_size=3),
 )

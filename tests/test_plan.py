@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.errors import Error, ErrorKind
-from fetcher.model import Outcome, Record, Redirect, Request, Row, Timings
-from fetcher.plan import Planner, Repeated, carried, planned
+from fetcher.model import Head, Kept, Outcome, Record, Redirect, Request, Row, Stored, Timings
+from fetcher.plan import Planner, Repeated, carried, compared, planned
 from fetcher.urls import parse
 
 REQUEST = Request(4, "http://h/x#y", "http://h/x", "h", "urls.txt", 5)
@@ -19,7 +19,8 @@ FULL = Record(
     status=200, path="h/x.html", bytes=12, wire_bytes=9, sha256="ab" * 32, content_type="text/html", charset="utf-8",
     etag='"x"', last_modified="yesterday", http_version="1.1", remote_ip="192.0.2.1", redirects=(Redirect(301, "http://h/x"),),
     attempts=2, retried=("dns",), resumed_from=3, started_at="2026-11-21T03:00:00.000Z", elapsed=1.5, timings=Timings(dns=0.1),
-    headers={"etag": ['"x"']}, duplicate_of=1, warnings=("length_unknown",), meta={"a": 1},
+    headers={"etag": ['"x"']}, duplicate_of=1, changed=True, previous_sha256="cd" * 32,
+    warnings=("length_unknown",), meta={"a": 1},
 )  # fmt: skip
 
 
@@ -176,6 +177,25 @@ def test_what_is_there_already_is_told_of_again() -> None:
         outcome=Outcome.SKIPPED,
         **{name: getattr(FULL, name) for name in kept},
     )
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified", "conditional", "asked"),
+    [
+        ('W/"x"', None, True, (("If-None-Match", 'W/"x"'),)),
+        (None, "Tue, 14 Nov 2023 22:13:20 GMT", True, (("If-Modified-Since", "Tue, 14 Nov 2023 22:13:20 GMT"),)),
+        (None, None, True, ()),
+        ('"x"', None, False, ()),
+    ],
+)
+def test_what_is_kept_goes_with_the_request(
+    etag: str | None, modified: str | None, conditional: bool, asked: tuple[tuple[str, str], ...]
+) -> None:
+    """Its file, what was told of it, and, if the server is to be asked about it, its validator."""
+    earlier = replace(FULL, etag=etag, last_modified=modified)
+    head = Head(200, "http://h/z", content_type="text/html", charset="utf-8", etag=etag, last_modified=modified)
+    kept = Kept(Stored("h/x.html", 12, "ab" * 32), head, asked)
+    assert compared(REQUEST, earlier, conditional=conditional) == replace(REQUEST, kept=kept)
 
 
 def test_a_duplicate_of_a_success_has_its_file() -> None:

@@ -12,11 +12,12 @@ from urllib.parse import quote
 import pytest
 
 from fetcher.clock import SystemClock
+from fetcher.conditional import condition
 from fetcher.disk import Disk
 from fetcher.errors import FetchError
 from fetcher.events import Transfer
 from fetcher.fetch import Fetch, Identity
-from fetcher.model import Attempt, Headers, Request
+from fetcher.model import Attempt, Head, Headers, Kept, Request, Stored
 from fetcher.naming import Template
 from fetcher.options import Limits
 from fetcher.sinks import files
@@ -202,6 +203,20 @@ async def test_lies(place: Place, lie: Answer) -> None:
     assert not {"Range", "If-Range"} & place.asked(1).keys()
     assert place.asked(1)["Accept-Encoding"] == "gzip, deflate"
     assert place.body == NEW
+
+
+@pytest.mark.parametrize("reverted", [False, True])
+async def test_of_a_new_version(place: Place, reverted: bool) -> None:
+    """The beginning of a version that followed the one that is kept: its rest comes, or the kept one is back."""
+    kept = Kept(Stored("a", 4, sha256(b"kept").hexdigest()), Head(200, URL, etag='"kept"'), condition('"kept"', None))
+    place.request = replace(place.request, kept=kept)
+    await place.begin()
+    back = Answer(status=304, body=(), headers=(("etag", '"kept"'),))
+    attempt = await place.attempt(back if reverted else part(OLD))
+    assert (place.asked()["If-Range"], place.asked()["If-None-Match"]) == ('"old"', '"kept"')
+    assert attempt.stored == (kept.stored if reverted else Stored("a", len(OLD), sha256(OLD).hexdigest()))
+    assert attempt.resumed_from == (None if reverted else HALF)
+    assert place.held == []
 
 
 async def test_unasked_part_after_all(place: Place) -> None:

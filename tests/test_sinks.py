@@ -237,7 +237,7 @@ async def test_no_end_of_obstacles(
     directory: Directory, sink: FilesSink, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]
 ) -> None:
     """Where every name is taken, the disk is to blame; nothing stays behind."""
-    monkeypatch.setattr(Shelf, "place", lambda _shelf, _partial, path, _ours, _digest: path)
+    monkeypatch.setattr(Shelf, "place", lambda _shelf, _partial, path, _ours, _digest, _before: path)
     with pytest.raises(LocalError, match=f"^no name is free: {directory.root}/h/a~"):
         await store(sink, "http://h/a", pieces)
     assert not directory.hidden()

@@ -61,7 +61,7 @@ class Environment:
         """Tell whether records go to standard output: by wish, else unless a person sits there or wants silence."""
         if flags.json is not None:
             return flags.json
-        return not self.stdout_is_terminal and not flags.quiet
+        return flags.changed or (not self.stdout_is_terminal and not flags.quiet)
 
     def display(self, flags: Flags) -> Display:
         """Tell how progress is shown.

@@ -46,7 +46,7 @@ class Flags:
         _DEFAULTS.output.name
     )
     existing: Annotated[
-        str, _option(OUTPUT, "what is there already: skip or replace", "--existing", metavar="WHAT")
+        str, _option(OUTPUT, "skip, refresh or replace what is there", "--existing", metavar="WHAT")
     ] = _DEFAULTS.output.existing.value
     no_save: Annotated[
         bool, _option(OUTPUT, "fetch and hash, keep nothing: check links", "--no-save", show_default=False)
@@ -149,6 +149,9 @@ class Flags:
             show_default=False,
         ),
     ] = None
+    changed: Annotated[
+        bool, _option(PRINTING, "records of new and changed files only", "--changed", show_default=False)
+    ] = False
     quiet: Annotated[
         int,
         _option(

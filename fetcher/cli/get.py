@@ -42,6 +42,8 @@ def options_of(flags: Flags) -> Options:
     for one, another in combinations((name for name, path in written.items() if path is not None), 2):
         if written[one] == written[another]:
             raise UsageError(f"{one} and {another} need a file each")
+    if flags.changed and flags.no_save:
+        raise UsageError("--changed compares with what is there, and --no-save keeps nothing")
     concurrency, adaptive = params.concurrency("--concurrency", flags.concurrency)
     failures, share = _if_given(params.failures, "--max-failures", flags.max_failures) or (None, None)
     return Options(
@@ -119,7 +121,7 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
             writers.append(FailedList(files.enter_context(AtomicFile(Path(flags.failed)))))
         numbers = files.enter_context(AtomicFile(Path(flags.summary))) if flags.summary is not None else None
         if environment.prints_records(flags):
-            writers.append(NdjsonWriter(environment.stdout_fd))
+            writers.append(NdjsonWriter(environment.stdout_fd, changed=flags.changed))
         summary = asyncio.run(fetch(options, found, writers, show))
         status = exit_status(summary)
         if numbers is not None:

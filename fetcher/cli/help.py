@@ -59,7 +59,8 @@ class PanelCommand(QuickCommand):
         return [*super().get_params(ctx), self._help_all]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
-        """Write what the command does, then how it is used."""
+        """Write what the command does, in one paragraph, then how it is used."""
+        self.help = " ".join((self.help or "").split())
         super().format_help_text(ctx, formatter)
         formatter.write(f"\n{self.examples}")
 

@@ -31,6 +31,8 @@ _OURS: Final = frozenset(
         "upgrade",
         "range",
         "if-range",
+        "if-none-match",
+        "if-modified-since",
     }
 )
 

@@ -131,6 +131,7 @@ class _FileWriter:
         self._partial = ""
         self._begun = False  # whether the partial file holds the beginning of this body
         self._worth_holding = head.validator is not None
+        self._before = request.kept.stored.sha256 if request.kept is not None else None
 
     async def go_on(self, held: Held) -> None:
         """Take up the body where it was left; raises LocalError."""
@@ -155,7 +156,7 @@ class _FileWriter:
         path, ours = await sink.naming.reserve(self._request, self._head.content_type, None)
         self._partial = sink.partials.fresh()
         try:
-            digest, obstacle = await sink.disk.together(sink.shelf.store, body, self._partial, path, ours)
+            digest, obstacle = await sink.disk.together(sink.shelf.store, body, self._partial, path, ours, self._before)
         except asyncio.CancelledError:
             self._begun = True  # perhaps: something may have been in its way
             raise
@@ -203,7 +204,7 @@ class _FileWriter:
         path = ""
         for _ in range(_NAMES):
             path, ours = await sink.naming.reserve(self._request, self._head.content_type, digest, obstacle)
-            obstacle = await sink.disk.together(sink.shelf.place, self._partial, path, ours, digest)
+            obstacle = await sink.disk.together(sink.shelf.place, self._partial, path, ours, digest, self._before)
             if obstacle is None:
                 return path
         raise OSError(errno.EEXIST, "no name is free", str(sink.directory / path))

@@ -22,7 +22,9 @@ class Shelf:
         self._directory = str(directory)
         self._folders: set[str] = set()
 
-    def store(self, body: bytes, partial: str, path: str, ours: bool) -> tuple[str, str | None]:
+    def store(
+        self, body: bytes, partial: str, path: str, ours: bool, before: str | None = None
+    ) -> tuple[str, str | None]:
         """Write a small body to ``partial``, hash and :meth:`place` it; returns its SHA-256 and what is in the way.
 
         Leaves nothing behind if it raises OSError.
@@ -36,17 +38,18 @@ class Shelf:
             finally:
                 os.close(descriptor)
             digest = sha256(body).hexdigest()
-            return digest, self.place(partial, path, ours, digest)
+            return digest, self.place(partial, path, ours, digest, before)
         except OSError:
             with suppress(OSError):
                 os.unlink(partial)  # noqa: PTH108  a Path per file costs as much as the call
             raise
 
-    def place(self, partial: str, path: str, ours: bool, digest: str) -> str | None:
+    def place(self, partial: str, path: str, ours: bool, digest: str, before: str | None = None) -> str | None:
         """Rename a whole file to ``path``, which an earlier run made if it is ``ours``.
 
         Returns the relative path of what is in the way: no folder on the way, or no file of ours at its end. A file
-        with the same bytes, by size and ``digest``, is taken for ours.
+        with the same bytes, by size and ``digest``, is taken for ours. It stays untouched, as does one of ours that
+        has still the SHA-256 that it had ``before``.
         """
         obstacle = self._make_way(path)
         if obstacle is not None:
@@ -56,18 +59,18 @@ class Shelf:
         if mode is not None:
             if not stat.S_ISREG(mode):
                 return path
-            if not ours:
-                if not _is(final, partial, digest):
-                    return path
+            if (not ours or digest == before) and _is(final, partial, digest):
                 os.unlink(partial)  # noqa: PTH108
                 return None
+            if not ours:
+                return path
         try:
             os.replace(partial, final)  # noqa: PTH105
         except FileNotFoundError:
             if not self._folders:
                 raise
             self._folders.clear()  # somebody has removed the folder; make it again
-            return self.place(partial, path, ours, digest)
+            return self.place(partial, path, ours, digest, before)
         return None
 
     def _make_way(self, path: str) -> str | None:

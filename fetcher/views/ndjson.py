@@ -18,17 +18,19 @@ class NdjsonWriter:
     """Writes each record's line to ``descriptor``; a reader that is slow holds up neither the loop nor a thread.
 
     The descriptor keeps its blocking mode, which belongs to every process that shares it. Lines up to PIPE_BUF bytes
-    enter a pipe whole, so that its reader never meets a torn one, however the run ends.
+    enter a pipe whole, so that its reader never meets a torn one, however the run ends. With ``changed`` it writes those
+    of files only that are new or no longer what they were.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, changed: bool = False) -> None:
         self._descriptor = descriptor
+        self._changed = changed
         mode = os.fstat(descriptor).st_mode
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or not os.get_blocking(descriptor)
 
     async def write(self, batch: Sequence[Settled]) -> None:
         """Write the lines whole; raises BrokenPipeError if nobody reads, LocalError if they cannot be written."""
-        block = b"".join(settled.line for settled in batch)
+        block = b"".join(settled.line for settled in batch if settled.record.changed or not self._changed)
         try:
             await (self._write_when_ready(block) if self._waits else self._write_on_thread(block))
         except ConnectionError as error:
