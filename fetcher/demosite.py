@@ -103,9 +103,11 @@ def _headers(path: str, content_type: str) -> dict[str, str]:
 
 
 async def _page(request: web.Request) -> web.StreamResponse:
-    """A small page, whole, with its length."""
+    """A small page, whole, with its length; whoever has it already is told so."""
     content_type, body = _content(request.raw_path)
-    return web.Response(body=body, headers=_headers(request.raw_path, content_type))
+    headers = _headers(request.raw_path, content_type)
+    known = request.headers.get("If-None-Match") == headers["ETag"]
+    return web.Response(status=304, headers=headers) if known else web.Response(body=body, headers=headers)
 
 
 async def _empty(_request: web.Request) -> web.StreamResponse:

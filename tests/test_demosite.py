@@ -258,6 +258,21 @@ async def test_a_page_is_what_its_content_type_says(site: DemoSite, path: str, c
             pytest.fail("no check for this type")
 
 
+async def test_a_page_is_sent_once(site: DemoSite) -> None:
+    """Who names a page's version gets no body if that is still the one."""
+    async with aiohttp.ClientSession() as session:
+        url = f"{site.base_url}/pages/001.txt"
+        async with session.get(url) as response:
+            tag, body = response.headers["ETag"], await response.read()
+        for known, status, expected_body in ((tag, 304, b""), ('"other"', 200, body)):
+            async with session.get(url, headers={"If-None-Match": known}) as response:
+                assert (response.status, response.headers["ETag"], await response.read()) == (
+                    status,
+                    tag,
+                    expected_body,
+                )
+
+
 def assert_png(body: bytes) -> None:
     """Check signature, chunks, their sums, and that the picture has all its dots."""
     assert body.startswith(b"\x89PNG\r\n\x1a\n")
