@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fetcher.adaptive import Adaptive
 from fetcher.model import Request
+from fetcher.options import Limits
 from fetcher.origins import Pushback, Refusal
 from fetcher.scheduler import Scheduler
 
@@ -34,7 +35,7 @@ class Simulated:
     took: float = 0.0
 
     def __post_init__(self) -> None:
-        scheduler = Scheduler(per_host=self.most, adaptive=True, pushback=Pushback(retries=3, max_wait=300.0))
+        scheduler = Scheduler(Limits(per_host=self.most, adaptive=True), pushback=Pushback(retries=3, max_wait=300.0))
         for index in range(self.count):
             scheduler.add(Request(index, f"/{index}", f"/{index}", "host", "list", index + 1))
         now, active, sequence = 0.0, 0, 0
