@@ -110,6 +110,7 @@ def test_the_terminal_is_given_back(
         ([], XTERM | {"NO_COLOR": "1"}, {"screen", "summary"}),
         ([], {"TERM": "dumb"}, {"summary"}),
         ([], {}, {"summary"}),
+        (["-c", "auto"], XTERM, {"screen", "colour", "summary"}),
         (["--progress", "off"], XTERM, {"colour", "summary"}),
         (["--progress", "lines"], XTERM, {"colour", "summary"}),
         (["--json"], XTERM, {"records", "colour", "summary"}),

@@ -105,6 +105,12 @@ def test_the_documented_screen() -> None:
     ]
 
 
+def test_a_number_that_hosts_decide_is_the_most() -> None:
+    """Where each host finds out how many it can take, the title says that the number is a bound."""
+    context = ScreenContext(sources="urls.txt", directory="fetched", concurrency=200, adaptive=True)
+    assert frame(example(), (80, 24), context)[0].endswith("  up to 200 at once, Ctrl-C to stop")
+
+
 def test_a_big_terminal_shows_more() -> None:
     """At 120 by 40 there are 14 transfers, 10 hosts, 5 failures with messages, in all 40 rows."""
     lines = frame(example(extra=30), (120, 40))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Self
 
+from fetcher.cli import params
 from fetcher.cli.env import Display, Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.clock import SystemClock
@@ -118,10 +119,12 @@ class Show:
         from fetcher.views.screen import ScreenContext
 
         directory = None if self.flags.no_save else self.flags.output_dir
+        concurrency, adaptive = params.concurrency("--concurrency", self.flags.concurrency)
         context = ScreenContext(
             sources=self._sources,
             directory=directory,
-            concurrency=int(self.flags.concurrency),
+            concurrency=concurrency,
+            adaptive=adaptive,
             ascii_only=environment.ascii_only,
         )
         return LiveProgress(self.counters, self.clock, environment.stderr, context, no_color=environment.no_color)

@@ -41,12 +41,13 @@ _Table = tuple[list[Line], list[Line]]
 class ScreenContext:
     """What the counters do not say: the name of the list, where bodies go (None: nowhere), how many at once.
 
-    With ``ascii_only`` every other character is shown as an escape.
+    ``adaptive`` if that many are the most. With ``ascii_only`` every other character is shown as an escape.
     """
 
     sources: str
     directory: str | None
     concurrency: int
+    adaptive: bool = False
     ascii_only: bool = False
 
 
@@ -103,7 +104,7 @@ class Screen:
         left = f"fetcher  {self._safe(context.sources)}"
         if context.directory is not None:
             left += f" -> {self._safe(context.directory).removesuffix('/')}/"
-        right = f"  {context.concurrency:,} at once, Ctrl-C to stop"
+        right = f"  {'up to ' if context.adaptive else ''}{context.concurrency:,} at once, Ctrl-C to stop"
         return [(column(left, width - len(right)), PLAIN), (right, DIM)]
 
     def _bar(self, width: int) -> Line:
