@@ -132,19 +132,34 @@ class Latencies:
 
 @dataclass(slots=True)
 class HostCount:
-    """One host in numbers; ``state`` is the kind of its latest failure or retry, empty when it answers."""
+    """One host in numbers, and how it is.
+
+    ``trouble`` is the kind of the latest failure that may be the host's and not one URL's, ``times`` how often in a
+    row it was that kind, ``answers`` if the host has answered since. It is asked again at ``until``, in seconds on the
+    clock of the run.
+    """
 
     ok: int = 0
     failed: int = 0
     retries: int = 0
-    state: str = ""
+    trouble: str = ""
+    times: int = 0
+    answers: bool = True
+    until: float = 0.0
     latencies: Latencies = field(default_factory=Latencies)
+
+    def suffer(self, kind: str) -> None:
+        """Count a failure that may be the host's."""
+        self.times = self.times + 1 if self.trouble == kind else 1
+        self.trouble = kind
+        self.answers = False
 
 
 class Counters:
     """The run in plain numbers, kept up to date as it goes; reading them costs the run nothing.
 
     ``read`` rows have come from the list, ``total`` are in it (None while unknown), ``waiting`` stand in the queue.
+    Some request is not made before ``until``, so the run does not end before either.
     """
 
     def __init__(self, started: float) -> None:
@@ -166,11 +181,28 @@ class Counters:
         self.latencies = Latencies()
         self.active: dict[int, Transfer] = {}
         self.stopping: str | None = None
+        self.until = 0.0
 
     @property
     def settled(self) -> int:
         """How many input lines have their record."""
         return self.ok + self.failed
+
+    @property
+    def known(self) -> int:
+        """How many input lines are known of: all of them once they were counted."""
+        return max(self.read, self.total or 0, self.settled)
+
+    @property
+    def queued(self) -> int:
+        """How many known lines have neither a record, nor an attempt under way, nor one behind them."""
+        return max(0, self.known - self.settled - self.retrying - len(self.active))
+
+    @property
+    def error_kinds(self) -> dict[str, int]:
+        """How many failures there are of each kind, the most frequent first."""
+        sums = {kind: sum(hosts.values()) for kind, hosts in self.errors.items()}
+        return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def wire_bytes(self) -> int:
@@ -199,7 +231,7 @@ class Counters:
         if outcome in _ANSWERED:
             host = self.host(record.host)
             host.ok += 1
-            host.state = ""
+            host.answers = True
             host.latencies.add(record.elapsed)
             self.latencies.add(record.elapsed)
             self.bytes += record.bytes or 0
@@ -209,13 +241,22 @@ class Counters:
         self.retries += 1
         count = self.host(host)
         count.retries += 1
-        count.state = kind
+        count.suffer(kind)
+
+    def hold(self, host: str, until: float) -> None:
+        """Learn until when a host is left alone, on the clock of ``started``."""
+        count = self.host(host)
+        count.until = max(count.until, until)
+        self.until = max(self.until, until)
 
     def _fail(self, record: Record, error: Error) -> None:
         name = record.host or "-"
         count = self.host(name)
         count.failed += 1
-        count.state = error.kind
+        if error.transient or record.status is None:
+            count.suffer(error.kind)
+        else:
+            count.answers = True
         by_host = self.errors.setdefault(error.kind, {})
         if name not in by_host and len(by_host) >= MAX_HOSTS:
             name = OTHER_HOSTS
@@ -227,12 +268,11 @@ class Counters:
 
     def summary(self, now: float, stop: Stop | None = None, stopped: str = "") -> Summary:
         """Return the run so far as a value; ``now`` is on the clock of ``started``, ``stopped`` are the words for ``stop``."""
-        known = max(self.read, self.total or 0, self.settled)
         return Summary(
-            lines=known,
+            lines=self.known,
             ok=self.ok,
             failed=self.failed,
-            not_started=known - self.settled,
+            not_started=self.known - self.settled,
             outcomes=dict(self.outcomes),
             errors={kind: dict(hosts) for kind, hosts in self.errors.items()},
             failures=tuple(self.first_failures),

@@ -158,6 +158,7 @@ class Run:
                         self._room.clear()
                         await self._room.wait()
         self._fed = True
+        self._counters.total = self._counters.read
         if not self._outstanding:
             self._over.set()
 
@@ -272,4 +273,5 @@ class Run:
             if rows is None:
                 return
             total += rows
-        self._counters.total = total
+        if not self._fed:
+            self._counters.total = total

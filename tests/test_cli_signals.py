@@ -163,7 +163,7 @@ def test_progress_on_demand(run_fetcher: Command, server: Scope) -> None:
         process.send_signal(signal.SIGUSR1)
         line = process.stderr.readline().decode()
         ran = finished(process)
-    assert re.fullmatch(r"fetcher: 1 done, list still open, failed 0 .*/s\n", line)
+    assert re.fullmatch(r"fetcher: 1/2 50% failed 0 .*/s ETA .+\n", line)
     assert (ran.code, ran.stderr) == (0, "")
 
 

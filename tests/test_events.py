@@ -1,5 +1,6 @@
 """The counters add up, and latencies are right within what they promise."""
 
+from dataclasses import replace
 from math import ceil
 
 import pytest
@@ -97,15 +98,50 @@ def test_received_bytes_include_transfers_under_way() -> None:
     assert counters.wire_bytes == counters.summary(1.0).wire_bytes == 8
 
 
-def test_a_host_shows_its_latest_trouble() -> None:
-    """A retry or failure marks the host until it answers again."""
+def test_a_host_is_in_trouble_until_it_answers() -> None:
+    """What may be the host's fault is counted until it answers; that a URL is missing is an answer."""
     counters = Counters(started=0.0)
     counters.retry("a", "http.429")
-    assert (counters.retries, counters.host("a").retries, counters.host("a").state) == (1, 1, "http.429")
+    host = counters.host("a")
+    assert (counters.retries, host.retries) == (1, 1)
+    assert (host.trouble, host.times, host.answers) == ("http.429", 1, False)
     counters.settle(record(1, Outcome.FAILED, kind="http.503"))
-    assert counters.host("a").state == "http.503"
-    counters.settle(record(2, Outcome.FETCHED))
-    assert counters.host("a").state == ""
+    counters.settle(record(2, Outcome.FAILED, kind="http.503"))
+    assert (host.trouble, host.times, host.answers) == ("http.503", 2, False)
+    counters.settle(record(3, Outcome.FETCHED))
+    assert (host.trouble, host.times, host.answers) == ("http.503", 2, True)
+    counters.settle(record(4, Outcome.FAILED, kind="tls.verify"))
+    assert (host.trouble, host.times, host.answers) == ("tls.verify", 1, False)
+    counters.settle(replace(record(5, Outcome.FAILED, kind="http.404"), status=404))
+    assert (host.trouble, host.times, host.answers) == ("tls.verify", 1, True)
+
+
+def test_the_longest_hold_counts() -> None:
+    """A host is held until the latest of the times that were told."""
+    counters = Counters(started=0.0)
+    for until in (5.0, 9.0, 7.0):
+        counters.hold("a", until)
+    assert counters.host("a").until == 9.0
+
+
+def test_lines_stand_in_one_place() -> None:
+    """Every known line has its record, is under way, waits for a retry, or is in the queue."""
+    counters = Counters(started=0.0)
+    counters.read = 7
+    counters.settle(record(1, Outcome.FETCHED))
+    counters.retrying = 2
+    counters.active[0] = Transfer(Request(0, "http://a/", "http://a/", "a", "-", 1), started=0.0)
+    assert (counters.known, counters.queued) == (7, 3)
+    counters.total = 10
+    assert (counters.known, counters.queued) == (10, 6)
+
+
+def test_error_kinds_are_ranked() -> None:
+    """Kinds come by number, equal ones by name."""
+    counters = Counters(started=0.0)
+    for line, kind in enumerate(("dns", "http.404", "decode", "http.404")):
+        counters.settle(record(line, Outcome.FAILED, f"host{line}", kind=kind))
+    assert list(counters.error_kinds.items()) == [("http.404", 2), ("decode", 1), ("dns", 1)]
 
 
 def test_failures_are_listed_first_and_last() -> None:

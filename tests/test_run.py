@@ -656,6 +656,11 @@ class TestStop:
         """Nor does it wait for the rest of the list to be counted; the first does, but for two seconds only."""
 
         class Endless(Source):
+            async def rows(self) -> AsyncGenerator[Row, None]:
+                async for row in super().rows():
+                    yield row
+                await asyncio.sleep(1e6)
+
             async def count(self) -> int | None:
                 await asyncio.sleep(1e6)
                 return 0
@@ -871,17 +876,24 @@ class TestMemory:
 
         simulated(main())
 
-    @pytest.mark.parametrize(("countable", "total"), [(True, 6), (False, None)])
-    def test_count(self, countable: bool, total: int | None) -> None:
-        """With ``count`` the total is known while the run goes on; of a list that cannot tell it never is."""
+    @pytest.mark.parametrize(("countable", "totals"), [(True, [6, 6]), (False, [None, 6])])
+    def test_count(self, countable: bool, totals: list[int | None]) -> None:
+        """With ``count`` the total is known while the list is open; of a list that cannot tell it is at its end."""
+
+        class Slow(Source):
+            async def rows(self) -> AsyncGenerator[Row, None]:
+                async for row in super().rows():
+                    yield row
+                await asyncio.sleep(0.6)
 
         async def main() -> None:
             rig = Rig(default=Answer(delay=1.0))
             seen: list[int | None] = []
-            asyncio.get_running_loop().call_later(0.5, lambda: seen.append(rig.counters.total))
-            sources = [Source(urls(3)), Source(urls(3, "i"), countable=countable)]
+            for moment in (0.5, 0.7):
+                asyncio.get_running_loop().call_later(moment, lambda: seen.append(rig.counters.total))
+            sources = [Source(urls(3)), Slow(urls(3, "i"), countable=countable)]
             summary = await rig.run(sources, count=True)
-            assert seen == [total]
+            assert seen == totals
             assert summary.lines == 6
 
         simulated(main())

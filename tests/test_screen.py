@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fetcher.events import Counters, HostCount, Transfer
 from fetcher.model import Failure, Outcome, Request
 from fetcher.text import printable
-from fetcher.views.lines import RED, Line, cells, plain
+from fetcher.views.lines import RED, Line, cells, fit_url, plain
 from fetcher.views.meter import Meter
 from fetcher.views.screen import Screen, ScreenContext
 
@@ -27,7 +27,7 @@ def transfer(index: int, url: str, age: float, received: int = 0, total: int | N
 
 def host(ok: int, failed: int, retries: int, state: str, seconds: float | None) -> HostCount:
     """Return the count of a host that takes ``seconds``."""
-    count = HostCount(ok, failed, retries, state)
+    count = HostCount(ok, failed, retries, state, retries, not state)
     if seconds is not None:
         count.latencies.add(seconds)
     return count
@@ -64,6 +64,7 @@ def example(extra: int = 0) -> Counters:
         "api.example.com": host(112, 38, 9, "http.429", 4.1),
         **{f"h{number}.example.org": host(number, 0, 0, "", 0.1) for number in range(extra)},
     }
+    counters.hold("api.example.com", NOW + 11.5)
     for number in range(1 + extra):
         url = f"https://old.example.net/a/b{number}.html"
         counters.last_failures.append(Failure(url, "urls.txt", 5_120 + number, "http.404", "404 Not Found"))
@@ -85,7 +86,7 @@ def test_the_documented_screen() -> None:
     assert frame(example(), (80, 24)) == [
         "fetcher  urls.txt -> fetched/                         50 at once, Ctrl-C to stop",
         "━" * 28 + "─" * 18 + "   62%   6,204 / 10,000   ETA 0:41",
-        "92.6 URLs/s   27.6 MB/s   1.85 GB   0:01:07   p50 48 ms   p95 609 ms",
+        "92.6 URLs/s     27.6 MB/s   1.85 GB   0:01:07   p50 48 ms    p95 609 ms",
         "",
         "ok 6,011   unchanged 122   failed 71   retry 14   active 50   waiting 3,732",
         "404 52   429 9   503 6   timeout.read 3   dns 1",
@@ -94,11 +95,11 @@ def test_the_documented_screen() -> None:
         " cdn.example.org/iso/debian-12.iso                 659 MB     40%      11.2 MB/s",
         " slow.example.com/report?year=2024                      - 12.0 kB   waiting 14 s",
         " cdn.example.org/video/intro.mp4                  88.0 MB     93%      8.20 MB/s",
-        " +47 more, all younger than 2.0 s",
+        " +47 more, all younger than 2 s",
         "",
         "hosts                              ok  failed     p95   state",
-        " api.example.com                  112      38   4.1 s   429, 9 retries",
-        " old.example.net                    0       6       -   refused, 3 retries",
+        " api.example.com                  112      38   4.1 s   429 x9, resumes in 12 s",
+        " old.example.net                    0       6       -   refused x3",
         " cdn.example.org                5,899      27  578 ms",
         "",
         "last failed  http.404  https://old.example.net/a/b0.html  (line 5,120)",
@@ -163,7 +164,7 @@ def test_a_single_file_is_measured_in_bytes() -> None:
     counters.active[0] = transfer(0, "https://cdn.example.org/debian.iso", 10, 250_000_000, 1_000_000_000)
     lines = frame(counters, (80, 24))
     assert lines[1] == "━" * 11 + "─" * 34 + "   25%  250 MB / 1.00 GB   ETA 0:30"
-    assert lines[2].startswith("0 URLs/s   25.0 MB/s   250 MB   0:00:10")
+    assert lines[2].startswith("0 URLs/s        25.0 MB/s   250 MB    0:00:10")
     assert lines[4:] == [
         "ok 0   failed 0   active 1   waiting 0",
         "",
@@ -179,7 +180,7 @@ def test_what_does_not_apply_is_left_out() -> None:
     counters = Counters(NOW)
     counters.total = 5
     assert frame(counters, (80, 24))[2:] == [
-        "0 URLs/s   0 B/s   0 B   0:00:00",
+        "0 URLs/s        0 B/s       0 B       0:00:00",
         "",
         "ok 0   failed 0   active 0   waiting 5",
     ]
@@ -230,6 +231,90 @@ def test_every_line_of_the_list_is_counted_once() -> None:
     assert frame(counters, (80, 24))[5] == "active 50   waiting 3,725"
 
 
+def test_numbers_stay_where_they_were() -> None:
+    """A number that was shown once stays, in the room that it had, so that those beside it do not jump."""
+    counters = example()
+    screen = Screen(counters, CONTEXT)
+    screen.frame(NOW, (80, 24))
+    counters.retrying, counters.failed = 0, 7
+    line = texts(screen.frame(NOW, (80, 24)))[4]
+    assert line == "ok 6,011   unchanged 122   failed 7    retry 0    active 50   waiting 3,810"
+
+
+@pytest.mark.parametrize(
+    ("width", "figures", "graph"),
+    [
+        (60, "1,001 URLs/s    0 B/s       1.85 GB   0:01:07   p50 48 ms", ""),
+        (80, "1,001 URLs/s    0 B/s       1.85 GB   0:01:07   p50 48 ms    p95 609 ms", ""),
+        (100, "1,001 URLs/s    0 B/s       1.85 GB   0:01:07   p50 48 ms    p95 609 ms", "42 s " + "▁" * 20 + "█"),
+        (120, "1,001 URLs/s    0 B/s       1.85 GB   0:01:07   p50 48 ms    p95 609 ms", "60 s " + "▁" * 28 + "█"),
+        (200, "1,001 URLs/s    0 B/s       1.85 GB   0:01:07   p50 48 ms    p95 609 ms", "60 s " + "▁" * 28 + "█"),
+    ],
+)
+def test_figures_are_whole_or_not_there(width: int, figures: str, graph: str) -> None:
+    """What has no room is left out whole; of the minute's throughput the latest stays."""
+    counters = example()
+    screen = Screen(counters, CONTEXT)
+    for second in range(1, 67):
+        counters.ok += 1 if second < 65 else 5_000
+        screen.frame(float(second), (width, 24))
+    assert texts(screen.frame(NOW, (width, 24)))[2] == f"{figures:<74}{graph}".rstrip()
+
+
+@pytest.mark.parametrize(
+    ("counted", "text"),
+    [
+        (HostCount(), ""),
+        (HostCount(trouble="http.429", times=9, until=NOW + 11.5, answers=False), "429 x9, resumes in 12 s"),
+        (HostCount(trouble="http.429", times=9, until=NOW + 11.5, answers=True), "429 x9, resumes in 12 s"),
+        (HostCount(trouble="http.429", times=1_000, until=NOW + 11.5), "429, resumes in 12 s"),
+        (HostCount(trouble="timeout.connect", times=2, until=NOW + 700), "resumes in 12 min"),
+        (HostCount(trouble="timeout.connect", times=2, until=NOW, answers=False), "timeout.connect x2"),
+        (HostCount(trouble="dns", times=1, answers=False), "dns"),
+        (HostCount(trouble="dns", times=1, answers=True), ""),
+    ],
+)
+def test_how_a_host_is(counted: HostCount, text: str) -> None:
+    """A host that is held says until when, also if it answers what was under way; one that answers says nothing."""
+    counters = Counters(NOW)
+    counters.hosts = {"h": counted}
+    row = frame(counters, (80, 24))[-1]
+    assert row[56:] == text
+
+
+def test_lines_without_a_host_are_no_host() -> None:
+    """Lines that are no URL have no row among the hosts."""
+    counters = example()
+    counters.hosts["-"] = host(0, 99, 0, "invalid_url", None)
+    assert not any(line.startswith(" - ") for line in frame(counters, (80, 24)))
+
+
+@pytest.mark.parametrize(
+    ("url", "width", "expected"),
+    [
+        ("https://a.example/b.html", 24, "https://a.example/b.html"),
+        ("https://a.example/many/folders/down/b.html", 30, "https://a.example/...wn/b.html"),
+        ("https://a.example/x/a-name-of-some-length.iso", 44, "https://a.example/...a-name-of-...length.iso"),
+        ("a.example/x/a-name-of-some-length.iso", 26, "a.example/...a-nam...h.iso"),
+        ("a.example/q?from=/b/c&to=x", 20, "a.exampl.../b/c&to=x"),
+        ("a-host-of-some-length.example/x", 20, "a-host-o...example/x"),
+        ("https://a.example/x", 3, "htt"),
+        ("https://a.example/x", 0, ""),
+    ],
+)
+def test_a_cut_url_keeps_host_and_name(url: str, width: int, expected: str) -> None:
+    """Folders go first, then the middle of the name; the rest fills the width."""
+    assert fit_url(url, width) == expected
+
+
+@given(st.text("ab/?:字.", max_size=40), st.integers(0, 50))
+def test_a_cut_url_fits(url: str, width: int) -> None:
+    """Whatever the URL, it is as wide as it may be, and whole if that is enough."""
+    cut = fit_url(url, width)
+    assert cells(cut) <= width
+    assert cut == url or cells(url) > width
+
+
 def test_many_kinds_are_cut_between_kinds() -> None:
     """Of more kinds than fit the most frequent are shown, the others are a number."""
     counters = example()
@@ -246,7 +331,7 @@ def test_only_failures_are_red() -> None:
         text.strip() for line in Screen(counters, CONTEXT).frame(NOW, (80, 24)) for text, style in line if style == RED
     ]
     kinds = "404 52   429 9   503 6   timeout.read 3   dns 1"
-    states = ["38", "429, 9 retries", "6", "refused, 3 retries", "27"]
+    states = ["38", "429 x9, resumes in 12 s", "6", "refused x3", "27"]
     assert red == ["failed", "71", kinds, *states, "http.404"]
 
 
@@ -356,6 +441,20 @@ def test_a_guess_stands_for_a_second() -> None:
     """The time left changes at most once a second."""
     assert metered((4.0, 400, 0), (4.9, 980, 0)).eta == 6.0
     assert metered((4.0, 400, 0), (5.0, 500, 0)).eta == 5.0
+
+
+def test_a_request_that_has_to_wait_bounds_the_guess_from_below() -> None:
+    """The run does not end before the last of the requests that wait for their time; after that they are any others."""
+    counters = Counters(0.0)
+    counters.total, counters.ok, counters.retrying = 100, 96, 4
+    counters.hold("h", 18.0)
+    meter = Meter(0.0)
+    meter.sample(counters, 10.0)
+    assert meter.eta == 8.0
+    for second in range(11, 24):
+        meter.sample(counters, float(second))
+    assert meter.rate == 0.0
+    assert meter.eta is None
 
 
 def test_known_bytes_bound_the_guess_from_below() -> None:

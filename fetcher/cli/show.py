@@ -10,7 +10,7 @@ from fetcher.cli import params
 from fetcher.cli.env import Display, Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.clock import SystemClock
-from fetcher.events import Counters, Event, Notice, Waiting
+from fetcher.events import Counters, Event, Notice, Retrying, Waiting
 from fetcher.model import Summary
 from fetcher.text import printable
 from fetcher.urls import redact
@@ -20,6 +20,9 @@ from fetcher.views.summary import SummaryContext, plain_line, summary_lines, sum
 
 #: A header field is a secret. Short options without a value may stand in the same word.
 _HEADER: Final = re.compile(r"(-[knqv]*H|--header=|--header\Z)(.*)", re.DOTALL)
+
+#: Refusals after which the whole host is left alone, as long as the URL that met one.
+_NOT_NOW: Final = frozenset({"http.429", "http.503"})
 
 
 class Show:
@@ -55,8 +58,11 @@ class Show:
 
     def observe(self, event: Event) -> None:
         """Show an event, if it is one to be shown."""
-        if isinstance(event, Notice):
-            self._notice = event.message
+        match event:
+            case Notice(message=message):
+                self._notice = message
+            case Retrying(request=request, error=error, delay=delay) if error.kind in _NOT_NOW:
+                self.counters.hold(request.host, self.clock.monotonic() + delay)
         if self.flags.quiet < (1 if isinstance(event, Waiting) else 2):
             self._hear(event)
 

@@ -17,6 +17,8 @@ PLAIN: Final = ""
 DIM: Final = "dim"
 RED: Final = "red"
 
+#: Cells that are enough to tell a file by its name.
+_NAME: Final = 12
 #: The longest text from outside that is looked at, in characters: a URL of a megabyte costs no more than this.
 _LONGEST: Final = 400
 
@@ -56,6 +58,22 @@ def fit(text: str, width: int) -> str:
     head = _head(text, (width - 3) // 2)
     tail = _head(text[::-1], width - 3 - cells(head))[::-1]
     return f"{head}...{tail}"
+
+
+def fit_url(url: str, width: int) -> str:
+    """Return ``url`` in at most ``width`` cells; what gives way to ``...`` is first its folders, then the middle of its name."""
+    if cells(url) <= width:
+        return url
+    host = url[: url.find("/", url.find("://") + 3 if "://" in url else 0) + 1]
+    name = url[url.partition("?")[0].rfind("/") + 1 :]
+    room = width - 3
+    most = room - cells(host)
+    if most < min(_NAME, cells(name)):
+        return fit(url, width)
+    if cells(name) > most:
+        return f"{host}...{fit(name, most)}"
+    tail = _head(url[::-1], max(cells(name), min(most, room - room // 2)))[::-1]
+    return f"{_head(url, room - cells(tail))}...{tail}"
 
 
 def shorten(text: str, width: int) -> str:

@@ -66,7 +66,7 @@ class Meter:
         return self._history[0]
 
     def _guess(self, counters: Counters, now: float) -> float | None:
-        """Guess from the lines left and their rate, but no less than the bytes known to be left need."""
+        """Guess from the lines left and their rate, but no less than known bytes need or a request has to wait."""
         if counters.total is None or now - self._started < TOO_YOUNG:
             return None
         left = counters.total - counters.settled
@@ -75,9 +75,11 @@ class Meter:
         known = [transfer for transfer in counters.active.values() if transfer.total is not None]
         missing = sum(max(0, (transfer.total or 0) - transfer.received) for transfer in known)
         by_bytes = missing / self.byte_rate if self.byte_rate else None
+        soonest = max(by_bytes or 0.0, counters.until - now)
         if self.rate:
-            return max(left / self.rate, by_bytes or 0.0)
-        return by_bytes if len(known) >= left else None
+            return max(left / self.rate, soonest)
+        foreseen = (len(known) if by_bytes is not None else 0) + (counters.retrying if counters.until > now else 0)
+        return soonest if foreseen >= left else None
 
 
 def _rate(before: _Sample, after: _Sample) -> float:

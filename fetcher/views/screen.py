@@ -8,7 +8,7 @@ from typing import Final
 from fetcher.events import Counters, HostCount, Transfer
 from fetcher.model import Outcome
 from fetcher.text import clock_text, size_text, span_text
-from fetcher.views.lines import DIM, PLAIN, RED, Line, clip, column, safe, safe_url, shorten
+from fetcher.views.lines import DIM, PLAIN, RED, Line, clip, column, fit_url, safe, safe_url, shorten
 from fetcher.views.meter import HISTORY, Meter
 from fetcher.views.summary import failure_line, percent, plain_line, rate_text
 
@@ -24,8 +24,12 @@ _OLD: Final = 2.0
 #: The widths of the numbers in the rows of transfers and hosts, in cells.
 _TRANSFER_NUMBERS: Final = 32
 _HOST_NUMBERS: Final = 26
+#: The widths of the figures of the whole run, in cells: as they grow and shrink, the others stay where they are.
+_FIGURES: Final = (13, 9, 7, 7, 10, 10)
 #: Outcomes with a name of their own in the row of counts.
 _TOLD_APART: Final = frozenset({Outcome.FETCHED.value, Outcome.FAILED.value})
+#: Numbers that are shown even if they are zero.
+_ALWAYS: Final = frozenset({"ok", "failed", "active", "waiting"})
 #: So many seconds of the last minute make one cell of the throughput.
 _STEP: Final = 2
 
@@ -70,6 +74,8 @@ class Screen:
         self._context = context
         self._meter = Meter(counters.started)
         self._survey: _Survey | None = None
+        #: How wide each number of the row of counts has been.
+        self._counted: dict[str, int] = {}
 
     def frame(self, now: float, size: tuple[int, int]) -> list[Line]:
         """Return the screen ``now`` for ``size`` columns and rows; never wider, never higher.
@@ -87,7 +93,7 @@ class Screen:
         tall = height >= _TALL
         tables = [
             self._active(now, width, 14 if tall else 6),
-            self._hosts(self._survey, width, 10 if tall else 5),
+            self._hosts(self._survey, now, width, 10 if tall else 5),
             self._failures(width, 5 if tall else 1),
         ]
         head = [self._title(width), self._bar(width), self._rates(self._survey, now, width)]
@@ -130,34 +136,44 @@ class Screen:
 
     def _rates(self, survey: _Survey, now: float, width: int) -> Line:
         counters, meter = self._counters, self._meter
-        parts = [f"{rate_text(meter.rate)} URLs/s", f"{size_text(meter.byte_rate)}/s", size_text(counters.wire_bytes)]
-        parts.append(clock_text(now - counters.started))
+        figures = [f"{rate_text(meter.rate)} URLs/s", f"{size_text(meter.byte_rate)}/s", size_text(counters.wire_bytes)]
+        figures.append(clock_text(now - counters.started))
         if survey.p50 is not None and survey.p95 is not None:
-            parts += [f"p50 {span_text(survey.p50)}", f"p95 {span_text(survey.p95)}"]
-        line: Line = [("   ".join(parts), PLAIN)]
-        history = meter.history(_STEP)
-        if width >= _WIDE and len(history) > 1:
-            levels = _ASCII_LEVELS if self._context.ascii_only else _LEVELS
-            peak = max(history) or 1.0
-            graph = "".join(levels[min(len(levels) - 1, int(rate / peak * len(levels)))] for rate in history)
-            line += [(f"   {HISTORY} s ", DIM), (graph, PLAIN)]
-        return line
+            figures += [f"p50 {span_text(survey.p50)}", f"p95 {span_text(survey.p95)}"]
+        columns = [figure.ljust(taken) for figure, taken in zip(figures, _FIGURES, strict=False)]
+        while len(text := "   ".join(columns).rstrip()) > width:
+            columns.pop()
+        if width < _WIDE:
+            return [(text, PLAIN)]
+        room = min(HISTORY // _STEP, width - sum(_FIGURES) - 3 * len(_FIGURES) - len("00 s "))
+        graph = self._graph(meter.history(_STEP)[-room:])
+        gap = " " * (sum(_FIGURES) + 3 * len(_FIGURES) - len(text))
+        return [(text, PLAIN), (f"{gap}{room * _STEP} s ", DIM), (graph, PLAIN)] if graph else [(text, PLAIN)]
+
+    def _graph(self, rates: list[float]) -> str:
+        """Draw one level per rate, the highest for the peak."""
+        levels = _ASCII_LEVELS if self._context.ascii_only else _LEVELS
+        peak = max(rates, default=0.0) or 1.0
+        return "".join(levels[min(len(levels) - 1, int(rate / peak * len(levels)))] for rate in rates)
 
     def _counts(self, survey: _Survey, width: int) -> list[Line]:
-        """Count every line once: the numbers of the first line add up to all lines known."""
+        """Count every line once: the numbers of the first line add up to all lines known.
+
+        What was shown once stays, and as wide as it was, so that nothing moves but the numbers.
+        """
         counters = self._counters
-        known = max(counters.read, counters.total or 0, counters.settled)
-        waiting = known - counters.settled - counters.retrying - len(counters.active)
         numbers = [("ok", counters.outcomes[Outcome.FETCHED])]
-        numbers += [(name, count) for name, count in counters.outcomes.items() if name not in _TOLD_APART and count]
-        numbers += [("failed", counters.failed)]
-        numbers += [("retry", counters.retrying)] if counters.retrying else []
-        numbers += [("active", len(counters.active)), ("waiting", max(0, waiting))]
+        numbers += [(name, count) for name, count in counters.outcomes.items() if name not in _TOLD_APART]
+        numbers += [("failed", counters.failed), ("retry", counters.retrying)]
+        numbers += [("active", len(counters.active)), ("waiting", counters.queued)]
         lines: list[Line] = [[]]
         left = width
         for name, count in numbers:
+            if not count and name not in _ALWAYS and name not in self._counted:
+                continue
             style = RED if name == "failed" and count else PLAIN
-            number = f"{count:,}"
+            self._counted[name] = max(self._counted.get(name, 0), len(f"{count:,}"))
+            number = f"{count:,}".ljust(self._counted[name])
             taken = len(name) + 1 + len(number)
             if lines[-1] and left < 3 + taken:
                 lines.append([])
@@ -187,29 +203,26 @@ class Screen:
         head: Line = [(column("active", room + 1) + f"{'size':>9}{'done':>8}{'rate':>15}", DIM)]
         lines: list[Line] = []
         for transfer in shown:
-            name = safe_url(transfer.request.url, ascii_only=self._context.ascii_only).partition("://")
-            numbers = _transfer_numbers(transfer, now)
-            lines.append([(f" {column(name[2] or name[0], room)}{numbers}", PLAIN)])
+            scheme, _, rest = safe_url(transfer.request.url, ascii_only=self._context.ascii_only).partition("://")
+            name = fit_url(rest or scheme, room)
+            lines.append([(f" {column(name, room)}{_transfer_numbers(transfer, now)}", PLAIN)])
         if len(active) > len(shown):
-            age = max(1, ceil(now - oldest[len(shown)].started))
-            lines.append([(f" +{len(active) - len(shown):,} more, all younger than {span_text(age)}", DIM)])
+            age = max(1.0, now - oldest[len(shown)].started)
+            lines.append([(f" +{len(active) - len(shown):,} more, all younger than {_whole_seconds(age)}", DIM)])
         return [head], lines
 
-    def _hosts(self, survey: _Survey, width: int, rows: int) -> _Table:
+    def _hosts(self, survey: _Survey, now: float, width: int, rows: int) -> _Table:
         state_width = 42 if width >= _WIDE else 24
         room = width - _HOST_NUMBERS - 3 - state_width
         head: Line = [(f"{column('hosts', room + 1)}{'ok':>9}{'failed':>8}{'p95':>8}   state", DIM)]
         lines: list[Line] = []
         for name, host, p95 in survey.hosts[:rows]:
-            state = _short(host.state)
-            if state and host.retries:
-                state += f", {host.retries:,} retr{'y' if host.retries == 1 else 'ies'}"
             lines.append(
                 [
                     (f" {column(self._safe(name), room)}{host.ok:>9,}", PLAIN),
                     (f"{host.failed:>8,}", RED if host.failed else PLAIN),
                     (f"{'-' if p95 is None else span_text(p95):>8}   ", PLAIN),
-                    (state, RED),
+                    (_state(host, now, state_width), RED),
                 ]
             )
         return [head], lines
@@ -231,21 +244,37 @@ class Screen:
 
 def _survey(counters: Counters, now: float) -> _Survey:
     latencies = counters.latencies
-    worst = nsmallest(10, counters.hosts.items(), key=_badness)
-    sums = [(kind, sum(hosts.values())) for kind, hosts in counters.errors.items()]
+    # Lines without a host are counted like one.
+    hosts = ((name, host) for name, host in counters.hosts.items() if name != "-")
+    worst = nsmallest(10, hosts, key=lambda item: _badness(item[1], now))
     return _Survey(
         at=now,
         p50=latencies.quantile(0.5),
         p95=latencies.quantile(0.95),
-        errors=sorted(sums, key=lambda item: (-item[1], item[0])),
+        errors=list(counters.error_kinds.items()),
         hosts=[(name, host, host.latencies.quantile(0.95)) for name, host in worst],
     )
 
 
-def _badness(item: tuple[str, HostCount]) -> tuple[bool, int, int, int]:
+def _badness(host: HostCount, now: float) -> tuple[bool, int, int, int]:
     """Order hosts: those in trouble now, then those that failed most, then those that were asked most."""
-    _, host = item
-    return (not host.state, -host.failed, -host.retries, -host.ok)
+    return (host.answers and host.until <= now, -host.failed, -host.retries, -host.ok)
+
+
+def _state(host: HostCount, now: float, width: int) -> str:
+    """Say what is wrong with a host, how often in a row, and when it goes on, as far as that fits."""
+    trouble = _short(host.trouble)
+    often = f"{trouble} x{host.times:,}" if host.times > 1 else trouble
+    if host.until <= now:
+        return "" if host.answers else often
+    resumes = f"resumes in {_whole_seconds(host.until - now)}"
+    longest_first = (f"{often}, {resumes}", f"{trouble}, {resumes}", resumes)
+    return next((text for text in longest_first if len(text) <= width), resumes)
+
+
+def _whole_seconds(seconds: float) -> str:
+    """Return a span of time rounded up, which changes at most once a second: ``2 s``, ``12 min``."""
+    return span_text(ceil(seconds)) if seconds >= 10 else f"{ceil(seconds)} s"
 
 
 def _started(transfer: Transfer) -> float:

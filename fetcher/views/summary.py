@@ -9,7 +9,22 @@ from fetcher.errors import HINTS, ErrorKind
 from fetcher.events import Counters
 from fetcher.model import Failure, Outcome, Summary
 from fetcher.text import clock_text, printable, size_text, span_text
-from fetcher.views.lines import DIM, PLAIN, RED, Line, cells, clip, column, fit, plain, safe, safe_url, shorten, styled
+from fetcher.views.lines import (
+    DIM,
+    PLAIN,
+    RED,
+    Line,
+    cells,
+    clip,
+    column,
+    fit,
+    fit_url,
+    plain,
+    safe,
+    safe_url,
+    shorten,
+    styled,
+)
 from fetcher.views.meter import Meter
 
 if TYPE_CHECKING:
@@ -85,7 +100,7 @@ def failure_line(failure: Failure, place: str, kind_width: int, width: int) -> L
     if message:
         room -= 2
         room -= cells(message := shorten(message, max(room - cells(url), room * 2 // 5)))
-    spans = [(column(failure.kind, kind_width), RED), (f"  {fit(url, room)}  {place}", PLAIN)]
+    spans = [(column(failure.kind, kind_width), RED), (f"  {fit_url(url, room)}  {place}", PLAIN)]
     return [*spans, (f"  {message}", DIM)] if message else spans
 
 
