@@ -97,6 +97,10 @@ class Terminal:
             self._show(token)
         return text
 
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._master, text.encode())
+
     def shows_cursor(self) -> bool:
         """Tell whether the cursor can be seen."""
         return self._cursor
@@ -286,6 +290,23 @@ async def test_a_stopped_terminal_does_not_stop_the_run(terminal: Terminal) -> N
         assert "fetcher" not in terminal.take()
         await clock.advance(0.1)
         assert HIDE in terminal.read()
+
+
+async def test_a_terminal_that_was_given_back_is_taken_again(terminal: Terminal) -> None:
+    """While the run is suspended the terminal is as it was before; then the screen stands below what came between."""
+    clock = FakeClock()
+    async with LiveProgress(counters(clock), clock, terminal.stream, CONTEXT) as progress:
+        await clock.advance(0.3)
+        progress.leave()
+        terminal.read()
+        assert terminal.rows == [""]
+        assert terminal.shows_cursor()
+        print("$ fg", file=terminal.stream, flush=True)
+        await clock.advance(0.1)
+        terminal.read()
+        assert terminal.rows[0] == "$ fg"
+        assert terminal.rows[1].startswith("fetcher  urls.txt")
+        assert not terminal.shows_cursor()
 
 
 async def test_no_color_means_no_styles(terminal: Terminal) -> None:

@@ -190,7 +190,9 @@ def test_stopping_takes_the_place_of_the_title() -> None:
     """What the run still waits for, and how to cut that short, is said whole at 80 columns."""
     counters = example()
     counters.stopping = "finishing 12 transfers (up to 5 s), Ctrl-C again to drop them"
-    assert frame(counters, (80, 24))[0] == f"fetcher  {counters.stopping}"
+    lines = frame(counters, (80, 24))
+    assert lines[0] == f"fetcher  {counters.stopping}"
+    assert lines[1].endswith("ETA -")
     assert frame(counters, (59, 24)) == [f"fetcher: {counters.stopping}"[:59]]
 
 

@@ -154,7 +154,7 @@ async def fetch(options: Options, found: Sequence["Source"], writers: Sequence["
 
     async with AsyncExitStack() as stack:
         # The screen goes first: a signal that is not handled ends the process where it stands.
-        with handled(stop, show.report):
+        with handled(stop, show.report, show.leave):
             with beginning:
                 run = await stack.enter_async_context(opened(options, ears))
             async with show:

@@ -75,6 +75,11 @@ class Show:
             if self._display is not Display.LIVE and not self.flags.quiet:
                 self._progress.print_line(f"stopping: {self.counters.stopping}")
 
+    def leave(self) -> None:
+        """Leave the terminal to others for a while."""
+        if isinstance(self._progress, LiveProgress):
+            self._progress.leave()
+
     def report(self) -> None:
         """Say in one line how it goes."""
         self._progress.print_line(plain_line(self.counters, self.clock.monotonic()))

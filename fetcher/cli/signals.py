@@ -1,4 +1,4 @@
-"""L4: signals end the run in good order, before there is one too, or ask how it goes."""
+"""L4: signals end the run in good order, before there is one too, suspend it, or ask how it goes."""
 
 import asyncio
 import signal
@@ -46,9 +46,15 @@ class Beginning:
         return self._task is not None
 
 
+def _nothing() -> None:
+    pass
+
+
 @contextmanager
-def handled(stop: Callable[[Stop], None], report: Callable[[], None]) -> Iterator[None]:
-    """While it lasts, INT, TERM and HUP call ``stop`` and USR1 calls ``report``, on the event loop.
+def handled(
+    stop: Callable[[Stop], None], report: Callable[[], None], leave: Callable[[], None] = _nothing
+) -> Iterator[None]:
+    """While it lasts, INT, TERM and HUP call ``stop``, USR1 calls ``report``, and TSTP ``leave`` first, on the event loop.
 
     A signal that was ignored when the command started stays ignored: ``nohup`` and a shell's ``&`` mean it.
     """
@@ -57,10 +63,19 @@ def handled(stop: Callable[[Stop], None], report: Callable[[], None]) -> Iterato
     def hear(number: int, _: object) -> None:
         if number == signal.SIGUSR1:
             loop.call_soon_threadsafe(report)
+        elif number == signal.SIGTSTP:
+            loop.call_soon_threadsafe(suspend)
         else:
             loop.call_soon_threadsafe(stop, _STOPS[signal.Signals(number)])
 
-    taken = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    def suspend() -> None:
+        leave()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)  # returns when the shell lets it go on
+        signal.signal(signal.SIGTSTP, hear)
+
+    wanted = (*_STOPS, signal.SIGTSTP)
+    taken = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
     # Not the loop's own handlers: when those go, Ctrl-C is a KeyboardInterrupt for the rest of the process.
     before = {number: signal.signal(number, hear) for number in (*taken, signal.SIGUSR1)}
     try:

@@ -41,6 +41,8 @@ _WRAP: Final = "\x1b[?7h"
 class LiveProgress:
     """Keeps a screen at the bottom of a terminal while the context lasts, and leaves no trace of it.
 
+    A job in the background draws nothing: the terminal is then another's.
+
     Rich measures and styles the text, but the screen is placed here, not by ``rich.live.Live``: that one measures
     the standard streams instead of the one it writes to, takes its last frame for as high as it was when the terminal
     has been made narrower since, and erases all before it writes, which flickers. Frames are overwritten in place,
@@ -72,8 +74,13 @@ class LiveProgress:
             await _stop(self._task)
         finally:
             self._ended = True
-            self._terminal.write(self._replace([], self._terminal.size()) + (_SHOW_CURSOR if self._hidden else ""))
+            self.leave()
             self._terminal.close()
+
+    def leave(self) -> None:
+        """Give the terminal back as it was found; the next frame, if there is one, takes it again."""
+        self._terminal.write(self._replace([], self._terminal.size()) + (_SHOW_CURSOR if self._hidden else ""))
+        self._hidden = False
 
     def print_line(self, text: str) -> None:
         """Print one line above the screen, escaped: with the next frame, or at once when there will be none."""
@@ -94,9 +101,12 @@ class LiveProgress:
     def _draw(self, now: float) -> None:
         size = self._terminal.size()
         lines = self._screen.frame(now, size)
+        if self._terminal.is_for_others():
+            # Their lines stand where the last frame was.
+            lines, self._widths = [], []
         if self._terminal.takes_output():
-            hide = "" if self._hidden else _HIDE_CURSOR
-            self._hidden = True
+            hide = _HIDE_CURSOR if lines and not self._hidden else ""
+            self._hidden = self._hidden or bool(lines)
             self._terminal.write(hide + self._replace(lines, size))
 
     def _replace(self, lines: list[Line], size: tuple[int, int]) -> str:
@@ -143,6 +153,12 @@ class _Terminal:
         """Write what was left over, and tell whether there is room for more."""
         self.write("")
         return not self._left
+
+    def is_for_others(self) -> bool:
+        """Tell whether this is a job in the background of the terminal that controls it."""
+        with suppress(OSError):
+            return os.tcgetpgrp(self._stream.fileno()) != os.getpgrp()
+        return False
 
     def size(self) -> tuple[int, int]:
         """Return columns and rows."""

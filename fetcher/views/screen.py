@@ -127,7 +127,8 @@ class Screen:
                 return [(f"{size_text(transfer.received)} of a file of unknown size", PLAIN)]
             done, total = transfer.received, transfer.total
             label = f"{size_text(done)} / {size_text(total)}"
-        tail = f"  {percent(done, total):>3}%  {label}   ETA {_eta_text(self._meter.eta):<4}"
+        eta = _eta_text(None if counters.stopping else self._meter.eta)
+        tail = f"  {percent(done, total):>3}%  {label}   ETA {eta:<4}"
         room = width - len(tail) - (2 if self._context.ascii_only else 0)
         filled = min(room, done * room // total) if total else room
         if self._context.ascii_only:
