@@ -92,7 +92,8 @@ def test_refusals(words: str, message: str, say: Say) -> None:
 @pytest.mark.parametrize(
     ("option", "suggested"),
     [
-        ("--conc", "--concurrency"),
+        ("--conc", "(Possible options: --concurrency)"),
+        ("--max-s", "(Possible options: --max-size, --max-speed)"),
         ("--concurency", "--concurrency"),
         ("--dryrun", "--dry-run"),
         ("--retry", "--retries"),

@@ -17,7 +17,8 @@ import pytest
 
 import fetcher
 from fetcher import body, conditional, cookiejar, fetch, naming, paths
-from fetcher.cli.flags import Flags
+from fetcher.cli.config import OF_HOSTS
+from fetcher.cli.flags import Flags, kinds
 from fetcher.errors import MAX_MESSAGE, ONCE, Error, ErrorKind, http_kind, is_transient
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
 from fetcher.naming import Template
@@ -34,6 +35,7 @@ from tests.command import check_record
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
+CONFIG: Final = ROOT / "docs/config.md"
 SECURITY: Final = ROOT / "docs/security.md"
 DOCUMENTS: Final = (README, ROOT / "CHANGELOG.md", ROOT / ".github/CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
 
@@ -121,11 +123,13 @@ def test_options() -> None:
             assert default == (f"`{field.default}`" if field.default else "off"), option
 
 
-def test_every_option_can_come_from_the_environment() -> None:
-    """The README says so; header fields have their own way."""
+def test_every_option_can_come_from_elsewhere() -> None:
+    """The README says so of the environment, docs/config.md of a file and of what a section has; header fields have their own way."""
     names = {field.name: parameter(field.name).envvar for field in fields(Flags) if field.name != "sources"}
     assert names.pop("header") is None
     assert all(variable and variable.startswith("FETCHER_") for variable in names.values())
+    assert {*kinds(), "config"} == {*names, "header"}
+    assert tuple(words(row[0])[0] for row in table("Hosts", CONFIG)) == OF_HOSTS
 
 
 def test_record_keys() -> None:
@@ -329,14 +333,14 @@ def site() -> Iterator[str]:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """Return PATH, on which ``fetcher`` is that of this Python."""
+    """Return PATH, on which ``fetcher`` is that of this Python, and what docs/config.md wants to find."""
     shim = directory / "bin" / "fetcher"
     if not shim.exists():
         shim.parent.mkdir(parents=True, exist_ok=True)
         program = "import sys; sys.argv[0] = 'fetcher'; from fetcher.__main__ import main; main()"
         shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -X dev -W error -c "{program}" "$@"\n')
         shim.chmod(0o755)
-    return {"PATH": f"{shim.parent}:{os.environ['PATH']}"}
+    return {"PATH": f"{shim.parent}:{os.environ['PATH']}", "API_TOKEN": "Bearer hush"}
 
 
 def run(code: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -371,6 +375,9 @@ def prepared(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "run.ndjson").write_text(ran.stdout)
     for name in ("urls.txt", "srv/urls.txt"):
         (directory / name).write_text(example(site, "/big/", "/late/", "/flaky/"))
+    (settings,) = blocks("toml")
+    (directory / "mirror.toml").write_text(settings.text)
+    (directory / "client.key").write_text("hush\n")
     (directory / "failed.txt").write_text(f"# http.404 (urls.txt:32)\nhttp://{site}/status/404/001.html\n")
     return directory
 

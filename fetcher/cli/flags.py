@@ -2,10 +2,11 @@
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from fetcher.cli.config import Config, read
 from fetcher.options import Options
 
 #: What holds where nothing is typed.
@@ -28,6 +29,19 @@ def _option(panel: str, help_text: str, *names: str, metavar: str | None = None,
 def _or_environment(given: list[str] | None) -> list[str] | None:
     """Typer splits a variable at every blank, of which header fields have some; here a line is a field."""
     return given or os.environ.get("FETCHER_HEADER", "").splitlines() or None
+
+
+def _read(path: str) -> Config:
+    return read(path, kinds())
+
+
+def _preferred(context: Context, config: Config | None) -> Config | None:
+    """Let a file's settings stand for the defaults, so that what is typed, or in the environment, goes before them."""
+    if config is not None:
+        context.default_map = {**config.settings}
+        if _or_environment(None):
+            context.default_map.pop("header", None)
+    return config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +193,18 @@ class Flags:
     wait: Annotated[str, _option(PRINTING, "for another run in DIR to end: 10m", "--wait", metavar="DUR")] = (
         f"{_DEFAULTS.output.wait:g}"
     )
+    config: Annotated[
+        Config | None,
+        _option(
+            PRINTING,
+            "options, and sections for hosts, from a file (TOML)",
+            "--config",
+            metavar="FILE",
+            parser=_read,
+            callback=_preferred,
+            is_eager=True,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,3 +226,16 @@ class RetryFlags(Flags):
 
 #: Parameters of ``get`` that ``retry`` has no use for.
 NOT_FOR_RETRY: Final = frozenset({"sources", "output_dir", "existing", "no_save"})
+
+#: Parameters that no file sets: what to fetch is for the command to say, and a file names no other.
+NOT_IN_FILE: Final = frozenset({"sources", "config"})
+
+
+def kinds() -> dict[str, type]:
+    """Return what a file can set, each with its type: bool, int, list, or str for what ``params`` understands."""
+    found: dict[str, type] = {}
+    for name, hint in get_type_hints(Flags).items():
+        types = {get_origin(each) or each for each in get_args(hint) or (hint,)}
+        if name not in NOT_IN_FILE:
+            found[name] = next((kind for kind in (bool, int, list) if kind in types), str)
+    return found

@@ -13,6 +13,7 @@ import orjson
 
 from fetcher.atomic import AtomicFile, replace_file
 from fetcher.cli import params
+from fetcher.cli.config import blamed
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
 from fetcher.cli.metrics import MetricsFile
@@ -35,7 +36,19 @@ _T = TypeVar("_T")
 
 
 def options_of(flags: Flags) -> Options:
-    """Return what was typed as options; raises UsageError for what cannot be meant."""
+    """Return what was typed as options, and what a file says; raises UsageError for what cannot be meant.
+
+    The file has to make sense by itself, so that an error can be laid at its door.
+    """
+    config = flags.config
+    if config is None:
+        return _options(flags)
+    with blamed(config.path):
+        _options(replace(Flags(), **config.settings))
+    return replace(_options(flags), hosts=config.hosts)
+
+
+def _options(flags: Flags) -> Options:
     Template.parse(flags.name)
     params.choice("--progress", flags.progress, ("auto", "live", "lines", "off"))
     written = {"--failed": flags.failed, "--summary": flags.summary, "--metrics": flags.metrics}
@@ -114,6 +127,8 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
     Raises UsageError before anything is fetched, LocalError if this machine fails.
     """
     flags, environment = show.flags, show.environment
+    if flags.config is not None and flags.config.warning:
+        show.observe(Notice(flags.config.warning))
     with ExitStack() as files:
         metrics = files.enter_context(MetricsFile(Path(flags.metrics), show)) if flags.metrics is not None else None
         writers: list[RecordWriter] = []

@@ -14,7 +14,7 @@ COMMON: Final = frozenset(
         *("concurrency", "per_host", "rate", "host_rate"),
         *("retries", "connect_timeout", "read_timeout", "timeout", "max_size", "deadline"),
         *("header", "user_agent", "proxy", "insecure"),
-        *("json", "quiet", "verbose", "progress", "failed", "summary", "dry_run", "kind"),
+        *("json", "quiet", "verbose", "progress", "failed", "summary", "dry_run", "config", "kind"),
     }
 )
 

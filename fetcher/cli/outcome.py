@@ -2,7 +2,9 @@
 
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol, runtime_checkable
 
 from typer import BadParameter
 from typer.exceptions import Abort, TyperException
@@ -12,6 +14,14 @@ from fetcher.cli.signals import StoppedError
 from fetcher.errors import BusyError, LocalError, UsageError, words_of
 from fetcher.status import ExitStatus, stopped_status
 from fetcher.text import printable
+
+
+@runtime_checkable
+class _Suggesting(Protocol):
+    """Typer's error for an option that does not exist. It suggests what is spelt alike, however the option begins."""
+
+    option_name: str
+    possibilities: Sequence[str]
 
 
 def outcome() -> int:  # noqa: PLR0911  one table
@@ -51,8 +61,11 @@ def _usage(error: TyperException) -> str:
     if isinstance(error, BadParameter):
         # Only an option without a value gets here, from the environment: all others are text until `params` reads it.
         return f"{getattr(error.param, 'envvar', None)}: write 1 or 0"
-    message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
+    if context is not None and isinstance(error, _Suggesting):
+        options = [name for parameter in context.command.get_params(context) for name in parameter.opts]
+        error.possibilities = [name for name in options if name.startswith(error.option_name)] or error.possibilities
+    message = error.format_message().rstrip(".")
     command = context.command_path if context is not None else "fetcher"
     return f"{message[:1].lower()}{message[1:]}  ({command} --help tells more)"
 

@@ -180,9 +180,19 @@ def _lines(option: str, path: str) -> list[tuple[int, str]]:
 
 def _field(where: str, text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
-    name, value = name.strip(), value.strip()
-    if not colon or _FIELD_NAME.fullmatch(name) is None or _FIELD_VALUE.fullmatch(value) is None:
-        raise UsageError(f"{where}: write a header field such as 'Accept: text/html'")
+    if not colon:
+        raise _no_field(where)
+    return field(where, name.strip(), value.strip())
+
+
+def field(where: str, name: str, value: str) -> tuple[str, str]:
+    """Return a header field; raises UsageError, which does not show the value."""
+    if _FIELD_NAME.fullmatch(name) is None or _FIELD_VALUE.fullmatch(value) is None:
+        raise _no_field(where)
     if name.lower() in _OURS:
         raise UsageError(f"{where}: {name} is decided by the request itself")
     return name, value
+
+
+def _no_field(where: str) -> UsageError:
+    return UsageError(f"{where}: write a header field such as 'Accept: text/html'")
