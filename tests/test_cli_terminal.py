@@ -73,6 +73,16 @@ def test_live_screen_and_what_stays(run_fetcher: Command, server: Scope, termina
     assert "{" not in written
 
 
+def test_auto_on_the_screen(run_fetcher: Command, server: Scope, terminal: Terminal) -> None:
+    """With ``--concurrency auto`` the screen says how many there may be."""
+    tty, slow = terminal.stream.fileno(), server.url("slow.bin", size=100, drip="13,0.1")
+    words = ("get", slow, "-o", "out", "--concurrency", "auto")
+    with run_fetcher.start(*words, stdout=tty, stderr=tty, env=XTERM) as process:
+        shown(terminal, " up to 200 at once, Ctrl-C to stop")
+        ended(process, terminal)
+    assert process.returncode == 0
+
+
 def test_a_tiny_run_does_not_flash(run_fetcher: Command, server: Scope, terminal: Terminal) -> None:
     """What is done at once shows two lines and nothing else."""
     tty = terminal.stream.fileno()
