@@ -23,6 +23,7 @@ from fetcher.sinks.partial import Partials
 from fetcher.sinks.shelf import Shelf
 from tests.contracts.sink_contract import Place, SinkContract, cut, head, request, store
 from tests.contracts.source_contract import open_descriptors
+from tests.fakes import until
 
 SMALL = [b"small"]
 LARGE = [b"x" * 700] * 5
@@ -114,7 +115,8 @@ async def test_hidden_while_it_grows(directory: Directory, sink: FilesSink) -> N
     writer = await sink.open(request("http://h/a"), head("http://h/a"))
     assert not directory.hidden()
     await writer.write(b"x" * 2_000)
-    assert directory.partial_of("http://h/a").stat().st_size == 2_000
+    partial = directory.partial_of("http://h/a")
+    await until(lambda: partial.exists() and partial.stat().st_size == 2_000)  # a thread writes behind us
     assert (await writer.commit()).path == "h/a.txt"
     assert directory.shown() == {"h/a.txt": b"x" * 2_000}
 

@@ -55,6 +55,11 @@ def workers(session: int) -> list[int]:
     return [number for number, line in processes(session).items() if "spawn_main" in line]
 
 
+def heard(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a process sleeps: then it has heard of all that its workers had told before."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Command:
     """The command with a session of its own, whose number is its process's."""
@@ -286,7 +291,7 @@ def test_a_signal(
     """A signal, to the run or to all its processes, finishes what has begun, starts nothing more, and says so."""
     urls = listed(server, 20, tmp_path, delay=0.9)
     with session.start("get", "urls.txt", "--workers", "2", "-c", "4", "--summary", "sum.json") as process:
-        until(lambda: server.active_now() == 4)
+        until(lambda: server.active_now() == 4 and heard(process))
         send(process.pid, number)
         ran = finished(process)
     assert ran.code == status
@@ -307,7 +312,7 @@ def test_twice(send: Callable[[int, int], None], session: Command, server: Scope
     urls = [server.origin(number).url(f"{number}", size=1_000_000, drip="100,1") for number in range(4)]
     with session.start("get", *urls, server.url("later"), "--workers", "2", "-c", "4") as process:
         assert process.stderr is not None
-        until(lambda: server.active_now() == 4)
+        until(lambda: server.active_now() == 4 and heard(process))
         send(process.pid, signal.SIGINT)
         assert process.stderr.readline().startswith(b"stopping: finishing ")
         send(process.pid, signal.SIGINT)
@@ -328,7 +333,7 @@ def test_stopped_while_a_lost_request_waits(session: Command, server: Scope) -> 
     """A request whose worker has died has its record, too, if the run is stopped before it is tried again."""
     with session.start("get", server.url("a", delay=60), server.url("b", delay=60), "--workers", "2", "-v") as process:
         assert process.stderr is not None
-        until(lambda: server.active_now() == 2)
+        until(lambda: server.active_now() == 2 and heard(process))
         for number in workers(process.pid):
             os.kill(number, signal.SIGKILL)
         retries = [process.stderr.readline() for _ in range(2)]
@@ -448,7 +453,7 @@ def test_a_hold_is_everyones(session: Command, server: Scope, tmp_path: Path) ->
 def test_two_runs_on_one_directory(session: Command, server: Scope) -> None:
     """A directory belongs to one run and its workers: the second run is refused with status 4."""
     with session.start("get", server.url("a", delay=2), server.url("b", delay=2), "--workers", "2") as process:
-        until(lambda: server.active_now() == 2)
+        until(lambda: server.active_now() == 2 and heard(process))
         assert session("get", server.url("c"), "--workers", "2").code == 4
         os.killpg(process.pid, signal.SIGKILL)
     assert server.requests("c") == []
@@ -533,7 +538,7 @@ def test_a_worker_lost_at_the_end(number: int, most: float, session: Command, se
     urls = [server.url(f"{position}", size=1_000_000, drip="100,1") for position in range(4)]
     with session.start("get", *urls, "--workers", "2", "-c", "4") as process:
         assert process.stderr is not None
-        until(lambda: server.active_now() == 4)
+        until(lambda: server.active_now() == 4 and heard(process))
         process.send_signal(signal.SIGINT)
         process.stderr.readline()
         os.kill(workers(process.pid)[0], number)

@@ -263,7 +263,7 @@ class EngineContract:
             began = time.monotonic()
             records = await shop.stop(60.0 if by == "event" else 0.1, abort)
             took = time.monotonic() - began
-        assert took < 2
+        assert took < 20  # of a hundred that the bodies take, and of a minute that is given to them
         assert len(records) == 4
         for record in records.values():
             assert record.error is not None
