@@ -47,6 +47,8 @@ KEYS: Final[dict[str, tuple[type | None, ...]]] = {
     "timings": (dict, None),
     "headers": (None,),
     "duplicate_of": (int, None),
+    "changed": (bool, None),
+    "previous_sha256": (None,),
     "warnings": (list,),
     "meta": (None,),
 }
