@@ -79,7 +79,7 @@ def test_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         per-host = 2
         host-rate = "60/m"
         [host."api.example.com".header]
-        Accept = "*/*"
+        Accept = " */*\t"
         Authorization = {{ env = "TOKEN" }}
         X-Key = {{ file = "{tmp_path}/key" }}
     """

@@ -186,7 +186,8 @@ def _field(where: str, text: str) -> tuple[str, str]:
 
 
 def field(where: str, name: str, value: str) -> tuple[str, str]:
-    """Return a header field; raises UsageError, which does not show the value."""
+    """Return a header field, its value without outer blanks; raises UsageError, which does not show the value."""
+    value = value.strip(" \t")
     if _FIELD_NAME.fullmatch(name) is None or _FIELD_VALUE.fullmatch(value) is None:
         raise _no_field(where)
     if name.lower() in _OURS:
