@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -288,6 +289,14 @@ def test_first_screen() -> None:
     assert [use[:2] for use in uses] == ["$ ", "$ ", "0 "]
     assert any(line.startswith("## Why not") for line in lines)
     assert [line[:1] for line in lines[-8:]] == ["|"] * 7 + [""]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/pictures/*.svg")), ids=lambda path: path.name)
+def test_pictures(path: Path) -> None:
+    """A picture is an image without anything from elsewhere or of the machine on which it was taken."""
+    text = path.read_text("utf-8")
+    assert ET.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    assert not re.search(r"href|url\(|@import|<script|/tmp|/home|/root", text)
 
 
 def test_links() -> None:
