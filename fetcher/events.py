@@ -247,6 +247,10 @@ class Counters:
         """Learn until when a host is left alone, on the clock of ``started``."""
         count = self.host(host)
         count.until = max(count.until, until)
+        self.postpone(until)
+
+    def postpone(self, until: float) -> None:
+        """Learn that a request is not made before then."""
         self.until = max(self.until, until)
 
     def _fail(self, record: Record, error: Error) -> None:

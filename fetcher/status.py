@@ -2,6 +2,7 @@
 
 from enum import IntEnum
 
+from fetcher.errors import BusyError, LocalError, UsageError
 from fetcher.model import Stop, Summary
 
 
@@ -30,6 +31,13 @@ _STOPPED = {
     Stop.WORKERS: ExitStatus.LOCAL,
     Stop.LIMIT: ExitStatus.UNFINISHED,
 }
+
+
+def error_status(error: UsageError | LocalError) -> ExitStatus:
+    """Return the status of a command that was not carried out, or not to its end."""
+    if isinstance(error, UsageError):
+        return ExitStatus.BUSY if isinstance(error, BusyError) else ExitStatus.USAGE
+    return ExitStatus.LOCAL
 
 
 def exit_status(summary: Summary) -> ExitStatus:

@@ -3,9 +3,10 @@
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import Popen
+from subprocess import DEVNULL, Popen
 
 import pytest
 
@@ -161,6 +162,27 @@ def test_a_pipe_on_the_same_terminal(run_fetcher: Command, server: Scope, termin
         assert process.stdout is not None
         assert process.stdout.read().count(b"\n") == 1
     assert re.fullmatch(r"1 URL in .*\r\n1 ok, 0 failed, 0 not started\r\n", written.replace("\x1b[0m", ""))
+
+
+@pytest.mark.usefixtures("jq")
+def test_a_reader_on_the_same_terminal(server: Scope, terminal: Terminal, tmp_path: Path) -> None:
+    """What jq prints to this terminal while the run goes on is whole, line by line, and so is what the run says."""
+    tty = terminal.stream.fileno()
+    urls = [server.url(f"{number:02}", delay=0.03 * number) for number in range(40)]
+    urls += [server.url("gone", status=404), server.url("moved", redirect_to="00")]
+    (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
+    line = ["bash", "-c", f"{sys.executable} -m fetcher get urls.txt -v | jq -rc .url"]
+    environment = XTERM | {"PATH": os.environ["PATH"]}
+    with Popen(line, cwd=tmp_path, env=environment, stdin=DEVNULL, stdout=tty, stderr=tty) as process:
+        written = re.sub(r"\x1b\[\d*m", "", ended(process, terminal))
+    lines = written.removesuffix("\r\n").split("\r\n")
+    printed = [line for line in lines if line.startswith("http://")]
+    assert sorted(printed) == sorted(urls)
+    told = [line for line in lines if line not in printed]
+    assert re.fullmatch(r"302 to .*/00  .*/moved.*  \(urls.txt:42\)", told[0])
+    assert re.fullmatch(r"42 URLs in .*", told[1])
+    assert told[2] == "41 ok, 1 failed, 0 not started"
+    assert "\x1b" not in written
 
 
 def test_a_file_on_a_terminal(run_fetcher: Command, server: Scope, terminal: Terminal, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ URL = "http://127.0.0.1:1/"
         (f"get {URL} --max-size 5x", '--max-size "5x": write a size such as 500k, 10M or 2Gi'),
         (f"get {URL} --max-redirects x", '--max-redirects "x": write a whole number such as 50'),
         (f"get {URL} --existing x", '--existing "x": write one of skip, refresh, replace'),
-        (f"get {URL} --progress x", '--progress "x": write one of auto, live, lines, off'),
+        (f"get {URL} --progress x", '--progress "x": write one of auto, live, lines, json, off'),
         (f"get {URL} -H x", "--header: write a header field such as 'Accept: text/html'"),
         (f"get {URL} -H @none", "--header @none: No such file or directory"),
         (f"get {URL} -H Host:x", "--header: Host is decided by the request itself"),

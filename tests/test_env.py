@@ -62,6 +62,9 @@ OFF, LINES, LIVE = Display.OFF, Display.LINES, Display.LIVE
         (NOWHERE, Flags(json=False), False, LINES),
         (NOWHERE, Flags(quiet=1), False, OFF),
         (replace(NOWHERE, stdout_is_terminal=True), Flags(), False, LINES),
+        (NOWHERE, Flags(progress="json"), True, Display.JSON),
+        (NOWHERE, Flags(progress="json", quiet=1), False, OFF),
+        (TERMINAL, Flags(progress="json"), False, Display.JSON),
     ],
 )
 def test_what_is_shown_where(environment: Environment, flags: Flags, records: bool, display: Display) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from fetcher import __version__
+from fetcher.cli.ending import told
 from fetcher.cli.env import Environment, command_words
 from fetcher.cli.flags import NOT_FOR_RETRY, Flags, RetryFlags
 from fetcher.cli.help import PanelCommand, RetryCommand
@@ -46,7 +47,9 @@ def _taking(
 
     def decorate(command: Callable[[_Flags], None]) -> Callable[..., None]:
         def call(**typed: Any) -> None:
-            command(flags(**typed))
+            given = flags(**typed)
+            with told(given):
+                command(given)
 
         call.__signature__ = kept  # type: ignore[attr-defined]
         call.__name__, call.__doc__ = command.__name__, command.__doc__

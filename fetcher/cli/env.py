@@ -22,6 +22,7 @@ class Display(Enum):
 
     OFF = "off"
     LINES = "lines"
+    JSON = "json"
     LIVE = "live"
 
 
@@ -70,6 +71,8 @@ class Environment:
         """
         if flags.quiet or flags.progress == "off":
             return Display.OFF
+        if flags.progress == "json":
+            return Display.JSON
         can_live = self.stderr_is_terminal and not self.dumb
         shared = self.stdout_is_pipe or (self.stdout_is_terminal and self.prints_records(flags))
         if flags.progress == "live":

@@ -175,7 +175,7 @@ class Flags:
     verbose: Annotated[
         bool, _option(PRINTING, "a line per retry and redirect", "-v", "--verbose", show_default=False)
     ] = False
-    progress: Annotated[str, _option(PRINTING, "auto, live, lines or off", "--progress", metavar="HOW")] = "auto"
+    progress: Annotated[str, _option(PRINTING, "auto, live, lines, json or off", "--progress", metavar="HOW")] = "auto"
     failed: Annotated[
         str | None, _option(PRINTING, "write the failed lines, to fetch them again", "--failed", metavar="FILE")
     ] = None

@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +27,7 @@ from fetcher.options import Bounds, Carrier, Existing, Limits, Options, Output, 
 from fetcher.status import ExitStatus, exit_status
 from fetcher.views.failed import FailedList
 from fetcher.views.ndjson import NdjsonWriter
+from fetcher.views.objects import summary_values
 
 if TYPE_CHECKING:
     from fetcher.events import RecordWriter
@@ -50,7 +51,7 @@ def options_of(flags: Flags) -> Options:
 
 def _options(flags: Flags) -> Options:
     Template.parse(flags.name)
-    params.choice("--progress", flags.progress, ("auto", "live", "lines", "off"))
+    params.choice("--progress", flags.progress, ("auto", "live", "lines", "json", "off"))
     written = {"--failed": flags.failed, "--summary": flags.summary, "--metrics": flags.metrics}
     for one, another in combinations((name for name, path in written.items() if path is not None), 2):
         if written[one] == written[another]:
@@ -116,9 +117,10 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
 
     maker(options)
     found = sources(flags.sources or [])
+    show = Show(flags, environment, typed)
     if environment.stdin_is_terminal and "-" in (flags.sources or ()):
-        print("reading URLs from the keyboard, Ctrl-D ends", file=environment.stderr)
-    return carry_out(options, found, Show(flags, environment, typed))
+        show.say("reading URLs from the keyboard, Ctrl-D ends")
+    return carry_out(options, found, show)
 
 
 def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitStatus:
@@ -140,7 +142,7 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
         summary = asyncio.run(fetch(options, found, writers, show))
         status = exit_status(summary)
         if numbers is not None:
-            numbers.write(summary_json(summary, status))
+            numbers.write(summary_json(summary))
         if metrics is not None:
             metrics.ended(summary, status)
     show.end(summary)
@@ -183,7 +185,7 @@ async def _kept(summary: Summary, options: Options, show: Show) -> Summary:
         return summary
     path = options.output.directory / STATE_DIRECTORY / "last-run.json"
     try:
-        await asyncio.to_thread(replace_file, path, summary_json(summary, exit_status(summary)))
+        await asyncio.to_thread(replace_file, path, summary_json(summary))
     except LocalError as error:
         if summary.stop is None:
             show.observe(Notice(error.message))
@@ -191,7 +193,6 @@ async def _kept(summary: Summary, options: Options, show: Show) -> Summary:
     return summary
 
 
-def summary_json(summary: Summary, status: ExitStatus) -> bytes:
+def summary_json(summary: Summary) -> bytes:
     """Return the summary as an indented JSON object, with the process's exit status."""
-    values = {field.name: getattr(summary, field.name) for field in fields(summary)}
-    return orjson.dumps(values | {"exit_status": int(status)}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(summary_values(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -11,8 +11,8 @@ from typer.exceptions import Abort, TyperException
 
 from fetcher.cli.app import app
 from fetcher.cli.signals import StoppedError
-from fetcher.errors import BusyError, LocalError, UsageError, words_of
-from fetcher.status import ExitStatus, stopped_status
+from fetcher.errors import LocalError, UsageError, words_of
+from fetcher.status import ExitStatus, error_status, stopped_status
 from fetcher.text import printable
 
 
@@ -36,12 +36,9 @@ def outcome() -> int:  # noqa: PLR0911  one table
     except StoppedError as error:
         _say(str(error))
         return stopped_status(error.stop)
-    except UsageError as error:
+    except (UsageError, LocalError) as error:
         _say(str(error))
-        return ExitStatus.BUSY if isinstance(error, BusyError) else ExitStatus.USAGE
-    except LocalError as error:
-        _say(error.message)
-        return ExitStatus.LOCAL
+        return error_status(error)
     except SystemExit as ending:
         # Typer makes 1 of a reader that went away, which here means that some URLs failed.
         if isinstance(ending.__context__, BrokenPipeError):

@@ -1,7 +1,7 @@
 """L4: ``fetcher records``: what is known about each URL, from the journal."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,11 +43,15 @@ def main(directory: Path, wanted: Wanted, environment: Environment) -> ExitStatu
     return ExitStatus.OK
 
 
-def warn(past: Past, more: int = 0) -> None:
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def warn(past: Past, more: int = 0, say: Callable[[str], None] = _tell) -> None:
     """Say how many lines are no records, if any are; ``more`` only looked like some."""
     if past.damaged + more:
         path = printable(str(past.path))
-        print(f"fetcher: {path}: {past.damaged + more:,} damaged lines ignored", file=sys.stderr)
+        say(f"fetcher: {path}: {past.damaged + more:,} damaged lines ignored")
 
 
 def _chosen(past: Past, wanted: Wanted) -> Iterator[bytes]:

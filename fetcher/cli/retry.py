@@ -73,7 +73,7 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
     maker(options)
     with Past(Path(flags.output_dir)) as past:
         source = FailedSource(past, kinds)
+        show = Show(flags, environment, typed, f"nothing to fetch again in {printable(flags.output_dir)}")
         if not flags.quiet:
-            warn(past)
-        nothing = f"nothing to fetch again in {printable(flags.output_dir)}"
-        return carry_out(options, [source], Show(flags, environment, typed, nothing))
+            warn(past, say=show.say)
+        return carry_out(options, [source], show)

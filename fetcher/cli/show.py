@@ -15,14 +15,17 @@ from fetcher.model import Summary
 from fetcher.text import printable
 from fetcher.urls import redact
 from fetcher.views.log import listener
-from fetcher.views.progress import LineProgress, LiveProgress
-from fetcher.views.summary import SummaryContext, plain_line, summary_lines, summary_text
+from fetcher.views.objects import message_object, progress_object, summary_object
+from fetcher.views.progress import LineProgress, LiveProgress, Wording
+from fetcher.views.summary import SummaryContext, summary_lines, summary_text
 
 #: A header field is a secret. Short options without a value may stand in the same word.
 _HEADER: Final = re.compile(r"(-[knqv]*H|--header=|--header\Z)(.*)", re.DOTALL)
 
 #: Refusals after which the whole host is left alone, as long as the URL that met one.
 _NOT_NOW: Final = frozenset({"http.429", "http.503"})
+#: Seconds between two objects that tell how it goes.
+_OBJECT_SECONDS: Final = 1.0
 
 
 class Show:
@@ -42,6 +45,7 @@ class Show:
         self.environment = environment
         self._again = again(typed)
         self._display = environment.display(flags)
+        self._objects = self._make_objects()
         self._progress = self._make_progress()
         self._hear = listener(self._progress.print_line, verbose=flags.verbose)
         self._notice = ""
@@ -63,6 +67,8 @@ class Show:
                 self._notice = message
             case Retrying(request=request, error=error, delay=delay) if error.kind in _NOT_NOW:
                 self.counters.hold(request.host, self.clock.monotonic() + delay)
+            case Retrying(delay=delay):
+                self.counters.postpone(self.clock.monotonic() + delay)
         if self.flags.quiet < (1 if isinstance(event, Waiting) else 2):
             self._hear(event)
 
@@ -82,19 +88,30 @@ class Show:
 
     def report(self) -> None:
         """Say in one line how it goes."""
-        self._progress.print_line(plain_line(self.counters, self.clock.monotonic()))
+        self._progress.report()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._progress.print_line(text)
 
     def end(self, summary: Summary) -> None:
         """Print the summary, as loudly as was asked for."""
-        flags, environment = self.flags, self.environment
+        flags = self.flags
         if flags.quiet >= 2 and summary.stop is not None and summary.stop.local:
             self._progress.print_line(f"fetcher: {self._notice}")
         expected = summary.lines or self._nothing
         if flags.quiet >= 2 or (flags.quiet and not summary.failed and summary.stop is None and expected):
             return
-        if not summary.lines and summary.stop is None:
+        empty = not summary.lines and summary.stop is None
+        if empty:
             self._progress.print_line(self._nothing or f"no URLs in {self._sources}")
-            return
+        if self._objects is not None:
+            self._objects.write(summary_object(summary))
+        elif not empty:
+            self._summarise(summary)
+
+    def _summarise(self, summary: Summary) -> None:
+        flags, environment = self.flags, self.environment
         sources = flags.sources or ()
         directory = None if flags.no_save or flags.dry_run else flags.output_dir
         context = SummaryContext(
@@ -123,8 +140,17 @@ class Show:
     def _sources(self) -> str:
         return " ".join(redact(source) for source in self.flags.sources or ())
 
+    def _make_objects(self) -> LineProgress | None:
+        """Return what writes objects, if everything on standard error is to be one, however quiet the run is."""
+        if self.flags.progress != "json":
+            return None
+        wording = Wording(progress_object, message_object, last=True)
+        return LineProgress(self.counters, self.clock, self.environment.stderr, _OBJECT_SECONDS, wording)
+
     def _make_progress(self) -> LiveProgress | LineProgress:
         environment = self.environment
+        if self._objects is not None:
+            return self._objects
         if self._display is not Display.LIVE:
             return LineProgress(self.counters, self.clock, environment.stderr, environment.line_seconds)
         from fetcher.views.screen import ScreenContext

@@ -1,9 +1,11 @@
-"""L4: the two ways to show a run while it works: a live screen, or a plain line now and then."""
+"""L4: the two ways to show a run while it works: a live screen, or a line now and then."""
 
 import asyncio
 import os
 import select
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self, TextIO
 
@@ -54,6 +56,7 @@ class LiveProgress:
     ) -> None:
         from fetcher.views.screen import Screen  # noqa: PLC0415 - only a live screen pays for Rich
 
+        self._counters = counters
         self._clock = clock
         self._terminal = _Terminal(stream)
         self._screen = Screen(counters, context)
@@ -89,6 +92,10 @@ class LiveProgress:
             self._terminal.write(self._replace([], self._terminal.size()))
         if self._ended:
             self._terminal.close()
+
+    def report(self) -> None:
+        """Print how it goes as one line above the screen."""
+        self.print_line(plain_line(self._counters, self._clock.monotonic()))
 
     async def _run(self) -> None:
         await self._clock.sleep(DELAY)
@@ -185,14 +192,33 @@ class _Terminal:
         return self._descriptor
 
 
-class LineProgress:
-    """Writes one plain line every so many seconds while the context lasts: no escape, no carriage return."""
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What :class:`LineProgress` writes: a line for how it goes, and for what is to be printed.
 
-    def __init__(self, counters: Counters, clock: Clock, stream: TextIO, every: float) -> None:
+    With ``last`` there is a line at the end, whenever that is.
+    """
+
+    progress: Callable[[Counters, float, Meter], str]
+    message: Callable[[str], str]
+    last: bool = False
+
+
+FOR_PEOPLE: Final = Wording(plain_line, printable)
+
+
+class LineProgress:
+    """Writes one line every so many seconds while the context lasts: no escape, no carriage return."""
+
+    def __init__(
+        self, counters: Counters, clock: Clock, stream: TextIO, every: float, wording: Wording = FOR_PEOPLE
+    ) -> None:
         self._counters = counters
         self._clock = clock
         self._stream = stream
         self._every = every
+        self._wording = wording
+        self._meter = Meter(counters.started)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -202,18 +228,27 @@ class LineProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await _stop(self._task)
+        if self._wording.last:
+            self.report()
 
     def print_line(self, text: str) -> None:
-        """Print one line at once, escaped."""
-        with suppress(OSError):
-            self._stream.write(f"{printable(text)}\n")
-            self._stream.flush()
+        """Print one line at once, made harmless."""
+        self.write(self._wording.message(text))
+
+    def report(self) -> None:
+        """Print how it goes at once."""
+        self.write(self._wording.progress(self._counters, self._clock.monotonic(), self._meter))
 
     async def _run(self) -> None:
-        meter = Meter(self._counters.started)
         while True:
             await self._clock.sleep(self._every)
-            self.print_line(plain_line(self._counters, self._clock.monotonic(), meter))
+            self.report()
+
+    def write(self, line: str) -> None:
+        """Write one line that is harmless already."""
+        with suppress(OSError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
 
 
 async def _stop(task: asyncio.Task[None]) -> None:
