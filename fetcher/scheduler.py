@@ -27,22 +27,14 @@ from fetcher.origins import MEMORY, Hold, Origin, Pushback, Refusal
 class _Host:
     """One host: its queue, of which the first ``due`` had to wait, how many run, and if it is in the ring or held.
 
+    Between two starts there are ``apart`` seconds, so that the next is not before ``spaced``.
     Its ``bucket`` has all its tokens at ``full``, and ``origin`` is forgotten then if it is in trouble; from then on a new
     host would do as well.
     """
 
     __slots__ = (
-        "adaptive",
-        "bucket",
-        "due",
-        "full",
-        "limit",
-        "listed",
-        "noted",
-        "origin",
-        "queue",
-        "refill",
-        "running",
+        *("adaptive", "apart", "bucket", "due", "full", "limit", "listed", "noted", "origin", "queue", "refill"),
+        *("running", "spaced"),
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -59,6 +51,8 @@ class _Host:
         self.full = -inf
         self.noted = inf
         self.origin: Origin | None = None
+        self.apart = 0.0
+        self.spaced = -inf
 
     @property
     def idle(self) -> bool:
@@ -163,6 +157,17 @@ class Scheduler:
                 host.origin = None
             more = True
         return more
+
+    def space(self, name: str, apart: float, since: float = -inf) -> None:
+        """Learn how many seconds apart the requests to a host shall start at least, the next counted from ``since``.
+
+        Of several, the most holds, for as long as there are requests to the host; to be told, therefore, before each.
+        """
+        host = self._host(name)
+        self._heeds = True
+        host.apart = max(host.apart, apart)
+        host.spaced = max(host.spaced, since + apart)
+        host.full = max(host.full, host.spaced)
 
     def refused(self, name: str, refusal: Refusal) -> Hold | None:
         """Learn that a host wants to be left alone for a while: its requests wait, and then start one by one.
@@ -269,7 +274,7 @@ class Scheduler:
         if host.running >= host.limit or (origin is not None and host.running >= origin.limit):
             host.listed = False
             return False
-        ready = now if origin is None else origin.until
+        ready = host.spaced if origin is None else max(host.spaced, origin.until)
         if host.bucket is not None:
             ready = max(ready, host.bucket.ready_at(now))
         if ready > now:
@@ -288,6 +293,9 @@ class Scheduler:
         if host.bucket is not None:
             host.bucket.take(now)
             host.full = max(host.full, now) + host.refill
+        if host.apart:
+            host.spaced = now + host.apart
+            host.full = max(host.full, host.spaced)
         self._list(name, host)
         return request
 

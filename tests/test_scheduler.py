@@ -561,3 +561,75 @@ class Day(RuleBasedStateMachine):
 
 TestDay = Day.TestCase
 TestDay.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def starts(scheduler: Scheduler, slots: int = 10, seconds: float = 0.5) -> dict[str, list[float]]:
+    """Return when the requests of each host start."""
+    times: dict[str, list[float]] = {}
+    for when, started in simulate(scheduler, slots, seconds):
+        times.setdefault(started.host, []).append(when)
+    return times
+
+
+def test_starts_that_are_spaced() -> None:
+    """However many slots there are, and however long it takes, a host's requests start so far apart; others do not wait."""
+    scheduler = filled("aaabbb")
+    scheduler.space("a", 2.0)
+    assert starts(scheduler) == {"a": [0.0, 2.0, 4.0], "b": [0.0, 0.0, 0.0]}
+
+
+def test_the_first_of_those_that_are_spaced() -> None:
+    """It waits from the time at which the host was last asked something."""
+    scheduler = filled("aa")
+    scheduler.space("a", 2.0, since=-0.5)
+    assert starts(scheduler) == {"a": [1.5, 3.5]}
+
+
+@pytest.mark.parametrize(("rate", "apart", "times"), [(1.0, 3.0, [0.0, 3.0, 6.0]), (0.25, 3.0, [0.0, 4.0, 8.0])])
+def test_the_slower_of_rate_and_space(rate: float, apart: float, times: list[float]) -> None:
+    """Both hold, each on a clock of its own."""
+    scheduler = filled("aaa", Scheduler(host_rate=rate))
+    scheduler.space("a", apart)
+    assert starts(scheduler) == {"a": times}
+
+
+def test_the_longest_space_holds() -> None:
+    """What an origin of the host asks for is not undone by another one."""
+    scheduler = filled("aa")
+    scheduler.space("a", 3.0)
+    scheduler.space("a", 1.0)
+    assert starts(scheduler) == {"a": [0.0, 3.0]}
+
+
+def test_a_retry_is_spaced_too() -> None:
+    """It is a request like another."""
+    scheduler = filled("aa")
+    scheduler.space("a", 3.0)
+    scheduler.add(request("a", 7), not_before=0.1)
+    assert starts(scheduler) == {"a": [0.0, 3.0, 6.0]}
+
+
+def test_a_hold_and_a_space() -> None:
+    """A host that asks to be left alone is; then its requests are spaced again."""
+    scheduler = filled("aaa", Scheduler(pushback=Pushback(3, 300.0)))
+    scheduler.space("a", 2.0)
+    first = scheduler.next(0.0)
+    assert first is not None
+    scheduler.refused("a", Refusal(0.0, 0.5, 5.0, vague=False, random=0.0))
+    scheduler.finished(first, 0.5)
+    assert starts(scheduler) == {"a": [5.5, 7.5]}
+
+
+def test_a_host_that_is_spaced_is_not_forgotten_before_its_time() -> None:
+    """Who comes back waits as if nobody had gone; later the host is as a new one."""
+    scheduler = filled("a")
+    scheduler.space("a", 10.0)
+    assert starts(scheduler) == {"a": [0.0]}
+    scheduler.add(request("a", 1))
+    assert scheduler.next(9.0) is None
+    assert scheduler.wake_at(9.0) == 10.0
+    done = scheduler.next(10.0)
+    assert done is not None
+    scheduler.finished(done, 10.0)
+    assert scheduler.next(20.0) is None
+    assert scheduler._hosts == {}
