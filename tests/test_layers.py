@@ -22,9 +22,9 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 #: Each layer from left to right: what stands here imports only from lower layers, or from its left in its own.
 LAYERS: Final = (
     "text frozen errors model options events status",
-    "hashtable body urls hosts limits adaptive origins lanes retry redirects conditional mediatypes paths naming plan history schema scheduler",
+    "hashtable body urls hosts limits adaptive origins lanes retry redirects robots conditional mediatypes paths naming plan history schema scheduler",
     "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
-    "recorder fetch engines run wiring api",
+    "recorder fetch asking engines run wiring api",
     "views cli",
 )
 RANKS: Final = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names.split())}
@@ -40,6 +40,7 @@ RESERVED: Final = {
     "aiohttp": ("transport.", "demosite"),
     "aiofiles": ("sinks.", "sources."),
     "pycurl": ("transport.curl_options",),
+    "protego": ("robots",),
     "typer": ("cli.",),
     "rich": ("views.", "cli."),
     "signal": ("cli.", "engines.", "__main__"),
