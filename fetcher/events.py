@@ -41,6 +41,14 @@ class Redirected:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruled:
+    """What came of asking for the robots.txt at ``url``, in words."""
+
+    url: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something the user should know although no URL failed by it, in one line."""
 
@@ -62,7 +70,7 @@ class Trouble:
     traceback: str
 
 
-Event = Retrying | Redirected | Notice | Waiting | Trouble
+Event = Retrying | Redirected | Ruled | Notice | Waiting | Trouble
 #: Hears events at once; must neither block nor raise.
 Observer = Callable[[Event], None]
 

@@ -3,24 +3,26 @@
 import asyncio
 import traceback
 from base64 import b64encode
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Final, Self
 from urllib.parse import unquote_to_bytes
 
-from fetcher.body import ACCEPTED, Decoding, Rest, codings
+from fetcher.answer import Answer
+from fetcher.body import ACCEPTED, Decoding, Rest
 from fetcher.clock import Clock
-from fetcher.conditional import Held, remainder, renewed, strong_validator
+from fetcher.conditional import Held, renewed
 from fetcher.cookies import Cookies
-from fetcher.errors import Error, ErrorKind, FetchError, http_kind, is_transient
+from fetcher.errors import Error, ErrorKind, FetchError, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
 from fetcher.hosts import ALIKE, Hosts, merged
 from fetcher.limits import TokenBucket
 from fetcher.model import Attempt, Head, Headers, Kept, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
-from fetcher.retry import quota_reset, retry_after
+from fetcher.retry import quota_reset
+from fetcher.robots import Gate, UnknownRules
 from fetcher.sinks.base import Sink, Writer
 from fetcher.text import seconds_text, size_text
 from fetcher.transport.base import Hop, Response, Transport
@@ -48,6 +50,8 @@ class Identity:
         self._ours = ("User-Agent", user_agent), ("Accept", "*/*")
         self._headers = headers
         self._hosts = hosts
+        #: The User-Agent that the URL's own origin sees.
+        self.agent = next((value for name, value in headers if name.lower() == "user-agent"), user_agent)
         self._usual = self._fields(self._ours, headers, None, _ALL)
 
     def fields(self, request: Request, *, own_origin: bool, cookie: str | None, asked: Headers) -> Headers:
@@ -96,9 +100,16 @@ def _basic(userinfo: str) -> str:
 
 
 @dataclass(slots=True)
-class _Progress:
-    """What is known of an attempt so far, so that a failed one can still tell it."""
+class Progress:
+    """What is known of an attempt so far, so that a failed one can still tell it, and one that was put off go on.
 
+    ``url`` is asked for next, and ``spent`` how many seconds it took until it was put off.
+    """
+
+    url: str
+    own_origin: bool = True
+    cookies: Cookies = field(default_factory=Cookies)
+    spent: float = 0.0
     head: Head | None = None
     redirects: tuple[Redirect, ...] = ()
     resumed_from: int | None = None
@@ -107,10 +118,28 @@ class _Progress:
     warnings: tuple[str, ...] = ()
 
 
+class PutOff(Exception):  # noqa: N818  no error: it goes on with ``progress``
+    """A redirect leads to an origin whose rules must be known before an attempt can go on."""
+
+    def __init__(self, origin: str, progress: Progress) -> None:
+        super().__init__(origin)
+        self.origin = origin
+        self.progress = progress
+
+
 class Fetch:
     """Makes attempts; holds what they share and nothing about any of them."""
 
-    def __init__(self, transport: Transport, sink: Sink, identity: Identity, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        sink: Sink,
+        identity: Identity,
+        limits: Limits,
+        clock: Clock,
+        gate: Gate | None = None,
+    ) -> None:
+        self.gate = gate
         self._transport = transport
         self._sink = sink
         self._identity = identity
@@ -118,12 +147,27 @@ class Fetch:
         self._speed = TokenBucket(limits.max_speed) if limits.max_speed is not None else None
         self._clock = clock
 
-    async def attempt(self, transfer: Transfer, number: int, total: float | None, observe: Observer) -> Attempt:
-        """Try once, within ``total`` seconds, and say what came of it; raises only CancelledError.
+    def aside(self, sink: Sink, limits: Limits) -> Self:
+        """Return what makes attempts with all that this has, but for another place, and asks no gate before redirects."""
+        other = copy(self)
+        other.gate, other._sink, other._limits = None, sink, limits  # noqa: SLF001  our own
+        return other
 
-        ``transfer`` counts the bytes as they arrive. An error of this program becomes the kind ``internal``.
+    async def attempt(
+        self,
+        transfer: Transfer,
+        number: int,
+        total: float | None,
+        observe: Observer,
+        progress: Progress | None = None,
+    ) -> Attempt:
+        """Try once, within ``total`` seconds, and say what came of it; raises only CancelledError and PutOff.
+
+        ``transfer`` counts the bytes as they arrive; with ``progress`` an attempt that was put off goes on. An error of
+        this program becomes the kind ``internal``.
         """
-        progress = _Progress()
+        if progress is None:
+            progress = Progress(transfer.request.target)
         stored: Stored | None = None
         error: Error | None = None
         started = self._clock.monotonic()
@@ -131,8 +175,11 @@ class Fetch:
             if total is None:
                 stored = await self._get(transfer, progress, observe)
             else:
-                async with asyncio.timeout(total):
+                async with asyncio.timeout(total - progress.spent):
                     stored = await self._get(transfer, progress, observe)
+        except UnknownRules as unknown:
+            progress.spent += self._clock.monotonic() - started
+            raise PutOff(unknown.origin, progress) from unknown
         except TimeoutError:
             limit = seconds_text(total or 0.0)
             error = Error.of(ErrorKind.TIMEOUT_TOTAL, f"not done within {limit}, {size_text(transfer.received)} came")
@@ -157,20 +204,23 @@ class Fetch:
             warnings=progress.warnings,
         )
 
-    async def _get(self, transfer: Transfer, progress: _Progress, observe: Observer) -> Stored:
+    async def _get(self, transfer: Transfer, progress: Progress, observe: Observer) -> Stored:
         """Follow redirects to a response that is no redirect, and store its body, or the rest of what is held of it.
 
         What is kept is compared at the URL that it came from, wherever else redirects lead now.
         """
         request = transfer.request
-        url, own_origin, cookies = request.target, True, Cookies()
         held, kept = await self._sink.held(request), request.kept
         while True:
+            url = progress.url
+            if progress.redirects and self.gate is not None:
+                self.gate.check(parse(url), self._clock.monotonic())
             condition = kept.condition if kept is not None and kept.head.url == url else ()
             asked = _asked(held, condition)
-            fields = self._identity.fields(request, own_origin=own_origin, cookie=cookies.field(url), asked=asked)
+            cookie = progress.cookies.field(url)
+            fields = self._identity.fields(request, own_origin=progress.own_origin, cookie=cookie, asked=asked)
             async with self._transport.send(Hop(url, fields)) as response:
-                answer = _Answer(response, url)
+                answer = Answer(response, url)
                 progress.head, progress.timings = answer.head, response.timings()
                 if response.status == _NOT_MODIFIED and condition and kept is not None:
                     return await self._keep(kept, answer, transfer, progress, held)
@@ -186,13 +236,13 @@ class Fetch:
                 if len(progress.redirects) > self._limits.max_redirects:
                     most = self._limits.max_redirects
                     raise FetchError(ErrorKind.REDIRECT_LIMIT, f"{most} redirects, last to {following.target}")
-                cookies.take(url, response.headers)
+                progress.cookies.take(url, response.headers)
                 await _drain(response)
-            own_origin = own_origin and following.origin == parse(request.target).origin
-            url = following.target
+            progress.own_origin = progress.own_origin and following.origin == parse(request.target).origin
+            progress.url = following.target
 
     async def _keep(
-        self, kept: Kept, answer: "_Answer", transfer: Transfer, progress: _Progress, held: Held | None
+        self, kept: Kept, answer: Answer, transfer: Transfer, progress: Progress, held: Held | None
     ) -> Stored:
         """Leave what is kept as it is. What is held of another version is of no use then."""
         progress.head = renewed(kept.head, answer.head)
@@ -202,16 +252,16 @@ class Fetch:
             await (await self._sink.open(transfer.request, answer.head, held)).abort()
         return kept.stored
 
-    async def _take(self, answer: "_Answer", held: Held | None, transfer: Transfer, progress: _Progress) -> Stored:
+    async def _take(self, answer: Answer, held: Held | None, transfer: Transfer, progress: Progress) -> Stored:
         """Store the body of a final response; anything but a whole good one is a FetchError."""
         response = answer.response
         rest = answer.rest_of(held) if held is not None else None
         if rest is None:
             held = None
         if not 200 <= response.status < 300 or (response.status == 206 and held is None):
-            progress.retry_after = _wish(answer, self._clock.now())
+            progress.retry_after = answer.wish(self._clock.now())
             await _drain(response)
-            raise _bad_status(response)
+            raise answer.failure()
         progress.retry_after = quota_reset(answer.fields, self._clock.now())
         if response.status == 204:
             return Stored(None, 0, None)
@@ -266,38 +316,6 @@ class Fetch:
             await self._clock.sleep(wait)
 
 
-class _Answer:
-    """A response and what its header fields say; of repeated fields, ``fields`` has the first."""
-
-    __slots__ = ("fields", "head", "response")
-
-    def __init__(self, response: Response, url: str) -> None:
-        self.response = response
-        self.fields = dict(reversed(response.headers))
-        self.head = _head(response, self.fields, url)
-
-    @property
-    def codings(self) -> tuple[str, ...]:
-        """The content codings of the body, in the order they were applied; raises FetchError for unknown ones."""
-        if "content-encoding" not in self.fields:
-            return ()
-        return codings(value for name, value in self.response.headers if name == "content-encoding")
-
-    def rest_of(self, held: Held) -> int | None:
-        """Return how many bytes it brings if it is the rest of what is held; None if it is anything else."""
-        if self.response.status != 206 or "content-encoding" in self.fields:
-            return None
-        told = (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
-        rest = remainder(held, *told)
-        return rest if self.response.length in (None, rest) else None
-
-
-def _wish(answer: _Answer, now: float) -> float | None:
-    """Return the seconds that the origin of a failure asks to be left alone, now being seconds since 1970."""
-    asked, quota = retry_after(answer.fields.get("retry-after"), now), quota_reset(answer.fields, now)
-    return quota if not asked else max(asked, quota or 0.0)
-
-
 async def _drain(response: Response) -> None:
     """Read a small body that nobody wants; how it ends changes nothing."""
     if response.status in _BODILESS or (response.length is not None and response.length <= _DRAINED):
@@ -305,44 +323,6 @@ async def _drain(response: Response) -> None:
             async with asyncio.timeout(_DRAINING):
                 while await response.read():
                     pass
-
-
-def _bad_status(response: Response) -> FetchError:
-    status, said = response.status, f"{response.status:03} {response.reason}".strip()
-    if 400 <= status < 600:
-        return FetchError(http_kind(status), said)
-    if status == 206:
-        return FetchError(ErrorKind.TRUNCATED, f"{said}: a part, where the whole was asked for")
-    if 300 <= status < 400:
-        return FetchError(ErrorKind.REDIRECT_INVALID, f"{said} leads nowhere")
-    return FetchError(ErrorKind.PROTOCOL, f"{said} is no answer to a GET")
-
-
-def _head(response: Response, found: Mapping[str, str], url: str) -> Head:
-    media_type, _, parameters = found.get("content-type", "").partition(";")
-    return Head(
-        status=response.status,
-        url=url,
-        http_version=response.http_version,
-        remote_ip=response.remote_ip,
-        content_type=media_type.strip().lower() or None,
-        charset=_charset(parameters),
-        etag=found.get("etag"),
-        last_modified=found.get("last-modified"),
-        # Bytes that were decoded on their way cannot be gone on with.
-        validator=None
-        if "content-encoding" in found
-        else strong_validator(found.get("etag"), found.get("last-modified"), found.get("date")),
-    )
-
-
-def _charset(parameters: str) -> str | None:
-    """RFC 9110 section 8.3.2; quoted or not."""
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip('"').lower() or None
-    return None
 
 
 def _complete(timings: Timings | None, elapsed: float) -> Timings | None:

@@ -1,6 +1,6 @@
 """L1: what has happened to one request, attempt by attempt, and the record it ends as."""
 
-from fetcher.errors import Error, ErrorKind
+from fetcher.errors import Error
 from fetcher.frozen import value
 from fetcher.model import Attempt, Kept, Outcome, Record, Request, Stored, timestamp
 
@@ -78,8 +78,8 @@ class History:
         )
 
 
-def untried(request: Request, reason: str) -> Record:
-    """Return the record of a request that was not made because its host is down, for this reason."""
+def untried(request: Request, error: Error) -> Record:
+    """Return the record of a request that was not made, for this reason."""
     kept = request.kept and request.kept.stored
     return Record(
         url=request.url,
@@ -87,7 +87,7 @@ def untried(request: Request, reason: str) -> Record:
         line=request.line,
         host=request.host,
         outcome=_FAILED,
-        error=Error.of(ErrorKind.HOST_DOWN, f"not tried: {request.host}: {reason}"),
+        error=error,
         path=kept.path if kept else None,
         bytes=kept.bytes if kept else None,
         sha256=kept.sha256 if kept else None,

@@ -31,7 +31,7 @@ def keep(limits: Limits, workers: int) -> Keep:
     A host is divided, and its limits with it, where no worker could reach them alone and there is something for each.
     A worker that knows a host's rate has to keep it.
     """
-    if limits.host_rate is not None or limits.adaptive:
+    if limits.host_rate is not None or limits.adaptive or limits.robots:
         return Keep.STICKY
     if limits.per_host is not None and limits.per_host <= max(workers - 1, limits.concurrency // workers):
         return Keep.WHOLE

@@ -43,6 +43,8 @@ class Limits:
 
     ``max_speed`` is bytes of bodies received per second, by all transfers together.
 
+    With ``robots`` each origin is asked for its robots.txt first, and what that forbids is not fetched.
+
     With ``adaptive`` each host gets as many at once, within these limits, as it answers without getting slower.
     """
 
@@ -54,6 +56,7 @@ class Limits:
     max_speed: float | None = None
     max_size: int | None = None
     max_redirects: int = 20
+    robots: bool = False
 
     def __post_init__(self) -> None:
         _require(1 <= self.concurrency <= 10_000, f"concurrency must be 1 to 10000, not {self.concurrency}")

@@ -30,8 +30,8 @@ _FRESH: Final = 86_400.0
 #: Characters of rules that are known at once, and those of them that are parsed, which takes up to 75 times the memory.
 _KNOWN: Final = 32 * 1024 * 1024
 _PARSED: Final = 512 * 1024
-#: What an origin weighs if it has no rules, in characters.
-_BARE: Final = 256
+#: What an origin takes that has no rules, as so many characters.
+_BARE: Final = 400
 
 #: The source of requests that no row of a list asked for.
 _FILE: Final = "robots.txt"
@@ -131,9 +131,6 @@ class _Recent(Generic[_Key, _Value]):
         self._weight = 0
         self._entries: OrderedDict[_Key, tuple[_Value, int]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, key: _Key) -> _Value | None:
         entry = self._entries.get(key)
         if entry is None:
@@ -174,11 +171,9 @@ class Gate:
         self._known: _Recent[str, tuple[Rules, float]] = _Recent(_KNOWN)
         self._parsed: _Recent[str, Protego] = _Recent(_PARSED)
         self._waiting: dict[str, list[Request]] = {}
+        #: How many requests wait.
+        self.waiting = 0
         self._asked = 0
-
-    def __len__(self) -> int:
-        """How many requests wait."""
-        return sum(map(len, self._waiting.values())) if self._waiting else 0
 
     def check(self, url: Url, now: float) -> float:
         """Return how many seconds apart requests like this one shall start.
@@ -203,6 +198,7 @@ class Gate:
 
     def wait(self, origin: str, request: Request) -> Request | None:
         """Let a request wait for its origin's rules, or another's; the first gives a request for them, to be made."""
+        self.waiting += 1
         waiting = self._waiting.get(origin)
         if waiting is not None:
             waiting.append(request)
@@ -222,7 +218,9 @@ class Gate:
 
     def release(self, asked: Request) -> list[Request]:
         """Return who has waited for what this request asked for, in the order in which they came."""
-        return self._waiting.pop(parse(asked.target).origin, [])
+        released = self._waiting.pop(parse(asked.target).origin, [])
+        self.waiting -= len(released)
+        return released
 
     def _delay(self, parsed: "Protego") -> float:
         return min(parsed.crawl_delay(_ANYONE) or 0.0, self._most_delay)

@@ -21,6 +21,7 @@ from fetcher.lock import Patience
 from fetcher.model import timestamp
 from fetcher.naming import Template
 from fetcher.options import Carrier, Options, Timeouts, Tls
+from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
 from fetcher.sinks.base import Sink
 from fetcher.sinks.files import FilesSink, Naming
@@ -133,7 +134,8 @@ async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator
         if options.contact is not None:
             agent = f"{agent} (+{options.contact})"
         identity = Identity(agent, options.headers, Hosts(options.hosts))
-        yield Fetch(transport, sink, identity, options.limits, clock)
+        gate = Gate(product_token(identity.agent), options.retries.max_wait) if options.limits.robots else None
+        yield Fetch(transport, sink, identity, options.limits, clock, gate)
 
 
 def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "Processes":

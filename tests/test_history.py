@@ -136,7 +136,7 @@ def test_a_failure_tells_of_the_file_that_is_kept() -> None:
     """Whether it was tried or not, its file is the one before."""
     request = replace(REQUEST, kept=KEPT)
     failure = History(request, 0.0, 100.0).after(failed(1, "timeout.read")).record()
-    for record in (failure, untried(request, "20 refusals in a row")):
+    for record in (failure, untried(request, Error.of(ErrorKind.HOST_DOWN, "20 refusals in a row"))):
         assert (record.ok, record.path, record.bytes, record.sha256) == (False, "old", 3, "aa" * 32)
         assert (record.changed, record.previous_sha256, record.etag) == (None, None, None)
 

@@ -24,7 +24,7 @@ LAYERS: Final = (
     "text frozen errors model options events status",
     "hashtable body urls hosts limits adaptive origins lanes retry redirects robots conditional mediatypes paths naming plan history schema scheduler",
     "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
-    "recorder fetch asking engines run wiring api",
+    "recorder answer fetch asking engines run wiring api",
     "views cli",
 )
 RANKS: Final = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names.split())}

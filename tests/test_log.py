@@ -3,7 +3,7 @@
 import pytest
 
 from fetcher.errors import Error
-from fetcher.events import Event, Notice, Redirected, Retrying, Trouble
+from fetcher.events import Event, Notice, Redirected, Retrying, Ruled, Trouble
 from fetcher.model import Request
 from fetcher.views.log import listener
 
@@ -21,6 +21,8 @@ WHERE = "http://***@h/a  (urls.txt:7)"
             [f"retry 2 in 1.5 s: http.503: 503 Service Unavailable  {WHERE}"],
         ),
         (Redirected(REQUEST, 301, "http://x:pw@i/b"), [], [f"301 to http://***@i/b  {WHERE}"]),
+        (Ruled("http://h/robots.txt", "obeyed"), [], ["http://h/robots.txt: obeyed"]),
+        (Redirected(Request(-1, "http://h/x", "http://h/x", "h", "", 0), 301, "/y"), [], ["301 to /y  http://h/x"]),
         (
             Trouble(REQUEST, 'Traceback:\n  File "x"\nKeyError: 1'),
             [f"fetcher: a bug met {WHERE}; please report what -v shows"],
@@ -29,7 +31,7 @@ WHERE = "http://***@h/a  (urls.txt:7)"
     ],
 )
 def test_lines(event: Event, always: list[str], verbose: list[str]) -> None:
-    """Notices and bugs are told to everyone, retries, redirects and traces to those who asked; never a password."""
+    """Notices and bugs are told to everyone, retries, redirects, rules and traces to those who asked; never a password."""
     quiet_lines: list[str] = []
     listener(quiet_lines.append, verbose=False)(event)
     assert quiet_lines == always

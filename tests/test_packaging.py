@@ -102,3 +102,10 @@ def test_help_is_quick(arguments: list[str]) -> None:
     modules = imported("-m", "fetcher", *arguments)
     assert "fetcher.cli.app" in modules
     assert not {"aiohttp", "asyncio", "rich", "pydantic", "ssl", "fetcher.wiring"} & modules
+
+
+def test_rules_are_read_when_there_are_some() -> None:
+    """No run waits for the import of what reads robots.txt files before it has one."""
+    modules = imported("-m", "fetcher", "get", "--dry-run", "--robots", "--no-save", "http://127.0.0.1:1/")
+    assert "fetcher.robots" in modules
+    assert "protego" not in modules

@@ -206,10 +206,10 @@ def test_who_waits() -> None:
     assert other is not None
     assert (other.target, other.host) == ("https://h/robots.txt", "h")
     assert other.index != asking.index
-    assert len(gate) == 3
+    assert gate.waiting == 3
     assert gate.release(asking) == [request(0), request(1)]
     assert gate.release(asking) == []
-    assert len(gate) == 1
+    assert gate.waiting == 1
 
 
 def test_an_origin_whose_host_was_down_is_asked_again() -> None:

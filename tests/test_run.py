@@ -23,6 +23,7 @@ from fetcher.fetch import Fetch, Identity
 from fetcher.model import Outcome, Record, Row, Stop, Summary
 from fetcher.naming import STATE_DIRECTORY
 from fetcher.options import Bounds, Existing, Limits, Options, Output, Retries, Timeouts
+from fetcher.robots import Gate
 from fetcher.run import GRACE, Parts, Run
 from fetcher.sources.text import TextSource
 from fetcher.transport.base import Hop
@@ -69,7 +70,8 @@ class Rig:
         limits = self.options.limits
         self.transport = Transport(self.answers, self.default)
         self.counters = Counters(0.0)
-        fetch = Fetch(self.transport, self.sink, Identity("test"), limits, clock)
+        gate = Gate("test", self.options.retries.max_wait) if limits.robots else None
+        fetch = Fetch(self.transport, self.sink, Identity("test"), limits, clock, gate)
         self.run = Run(
             self.options,
             Parts(

@@ -588,7 +588,7 @@ def test_the_first_of_those_that_are_spaced() -> None:
 @pytest.mark.parametrize(("rate", "apart", "times"), [(1.0, 3.0, [0.0, 3.0, 6.0]), (0.25, 3.0, [0.0, 4.0, 8.0])])
 def test_the_slower_of_rate_and_space(rate: float, apart: float, times: list[float]) -> None:
     """Both hold, each on a clock of its own."""
-    scheduler = filled("aaa", Scheduler(host_rate=rate))
+    scheduler = filled("aaa", Scheduler(Limits(host_rate=rate)))
     scheduler.space("a", apart)
     assert starts(scheduler) == {"a": times}
 
@@ -611,7 +611,7 @@ def test_a_retry_is_spaced_too() -> None:
 
 def test_a_hold_and_a_space() -> None:
     """A host that asks to be left alone is; then its requests are spaced again."""
-    scheduler = filled("aaa", Scheduler(pushback=Pushback(3, 300.0)))
+    scheduler = filled("aaa", Scheduler(Limits(), pushback=Pushback(3, 300.0)))
     scheduler.space("a", 2.0)
     first = scheduler.next(0.0)
     assert first is not None

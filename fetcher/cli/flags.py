@@ -152,6 +152,9 @@ class Flags:
         bool,
         _option(REQUEST, "connect to addresses of the public internet only", "--block-private", show_default=False),
     ] = False
+    robots: Annotated[
+        bool, _option(REQUEST, "obey robots.txt, its Crawl-delay too", "--robots", show_default=False)
+    ] = False
     insecure: Annotated[bool, _option(REQUEST, "trust any certificate", "-k", "--insecure", show_default=False)] = False
 
     json: Annotated[
@@ -173,7 +176,7 @@ class Flags:
         ),
     ] = 0
     verbose: Annotated[
-        bool, _option(PRINTING, "a line per retry and redirect", "-v", "--verbose", show_default=False)
+        bool, _option(PRINTING, "a line per retry, redirect and robots.txt", "-v", "--verbose", show_default=False)
     ] = False
     progress: Annotated[str, _option(PRINTING, "auto, live, lines, json or off", "--progress", metavar="HOW")] = "auto"
     failed: Annotated[

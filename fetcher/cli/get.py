@@ -70,6 +70,7 @@ def _options(flags: Flags) -> Options:
             max_speed=_if_given(params.size, "--max-speed", flags.max_speed),
             max_size=_if_given(params.size, "--max-size", flags.max_size),
             max_redirects=params.whole("--max-redirects", flags.max_redirects),
+            robots=flags.robots,
         ),
         timeouts=Timeouts(
             connect=params.duration("--connect-timeout", flags.connect_timeout),

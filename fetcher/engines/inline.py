@@ -1,29 +1,33 @@
 """L3: requests fetched in this process: the only file with a task per slot, and the semaphore.
 
-    add --> scheduler --next--> slots --attempts--> settle
-                ^                 |
-                +----retries------+
+    add --> gate --> scheduler --next--> slots --attempts--> settle
+             ^           ^                 |
+             |           +----retries------+
+             +------robots.txt files-------+
 
 A slot is a task that holds the semaphore and goes on with the next ready request until there is none.
 """
 
 import asyncio
 from collections import deque
+from math import inf
 from typing import Final
 
+from fetcher.asking import Asking
 from fetcher.clock import Clock
 from fetcher.engines.base import NONE, Customer, Past, give
-from fetcher.errors import ErrorKind, FetchError
-from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
-from fetcher.fetch import Fetch
+from fetcher.errors import Error, ErrorKind, FetchError
+from fetcher.events import Counters, Observer, Retrying, Ruled, Settled, Transfer
+from fetcher.fetch import Fetch, Progress, PutOff
 from fetcher.history import History, untried
 from fetcher.hosts import Hosts
 from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.options import Options
 from fetcher.origins import Hold, Pushback, Refusal
 from fetcher.retry import RetryPolicy
+from fetcher.robots import UnknownRules, asks_for_rules
 from fetcher.scheduler import Scheduler
-from fetcher.text import size_text
+from fetcher.text import size_text, span_text
 from fetcher.urls import parse
 
 #: The server's way to say "not now" to everyone; 503 may also be about one URL.
@@ -57,10 +61,14 @@ class Inline:
         self._retries = RetryPolicy(options.retries.count, options.retries.max_wait)
         #: Hosts that are down, or were a moment ago, and requests that are not made for that reason.
         self._down: set[str] = set()
-        self._untried: deque[tuple[Request, str]] = deque()
+        self._untried: deque[tuple[Request, Error]] = deque()
         self._settling = False
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._histories: dict[int, History] = {}
+        self._asking = Asking(fetch, limits, fetch.gate) if fetch.gate is not None else None
+        #: How far attempts have got that were put off, and requests for rules: with which errors they have failed.
+        self._put_off: dict[int, tuple[Request, Progress]] = {}
+        self._asked: dict[int, tuple[str, ...]] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._customer: Customer | None = None
         self._stopped: str | None = None
@@ -73,11 +81,9 @@ class Inline:
             clock = self._clock
             self._histories[request.index] = History(request, clock.now(), clock.monotonic(), len(retried), retried)
         if self._down and (reason := self._why_down(request.host)):
-            self._untried.append((request, reason))
-            self._changed.set()
+            self._turn_away(request, reason)
             return
-        self._scheduler.add(request, not_before)
-        self._offer()
+        self._admit(request, not_before=not_before)
 
     def hold(self, host: str, hold: Hold) -> None:
         """Leave a host alone, as another engine does."""
@@ -115,9 +121,44 @@ class Inline:
         if self._customer is None:
             return
         self._customer.hurry()
+        for index, (request, progress) in self._put_off.items():
+            history = self._histories[index]
+            transfer = Transfer(request, history.started)
+            self._histories[index] = history.after(self._cancelled(transfer, history.attempts + 1, progress))
         for history in self._histories.values():
             if history.last is not None:
                 await self._customer.settle(_settled(history))
+
+    def _admit(self, request: Request, *, not_before: float | None = None, asked: float = -inf) -> None:
+        """Let a request wait for its turn, if it is allowed; if that is not known, until it is.
+
+        ``asked`` is when its origin was asked, if that was a moment ago.
+        """
+        if self._asking is not None and request.index not in self._put_off:
+            try:
+                apart = self._asking.gate.check(parse(request.target), self._clock.monotonic())
+            except UnknownRules as unknown:
+                self._wait_for_rules(request, unknown.origin)
+                return
+            except FetchError as refusal:
+                self._leave(request, refusal.error)
+                return
+            if apart:
+                self._scheduler.space(request.host, apart, asked)
+        self._scheduler.add(request, not_before)
+        self._offer()
+
+    def _wait_for_rules(self, request: Request, origin: str) -> None:
+        """Keep a request from its turn until an origin's rules are known, and see to it that they will be."""
+        asking = self._asking.gate.wait(origin, request) if self._asking is not None else None
+        if asking is not None:
+            self._scheduler.add(asking)
+            self._offer()
+
+    def _leave(self, request: Request, error: Error) -> None:
+        """Let a request be settled that is not made, or not again."""
+        self._untried.append((request, error))
+        self._changed.set()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._working.add(task)
@@ -130,15 +171,23 @@ class Inline:
 
     def _next(self, now: float) -> Request | None:
         """Return a request that starts now, None if none may."""
-        request = self._scheduler.next(now) if self._stopped is None else None
-        self._counters.waiting, self._counters.retrying = len(self._scheduler), self._scheduler.delayed
+        if self._stopped is not None:
+            return None
+        request = self._scheduler.next(now)
+        waiting = len(self._scheduler)
+        if self._asking is not None:
+            waiting += self._asking.gate.waiting
+        self._counters.waiting, self._counters.retrying = waiting, self._scheduler.delayed
         return request
 
     async def _work(self, request: Request | None, customer: Customer) -> None:
         """Hold one slot, which the dispatcher has taken, as long as there is something to start."""
         try:
             while request is not None and self._stopped is None:
-                await self._try(request, customer)
+                if self._asking is not None and asks_for_rules(request):
+                    await self._ask(request, self._asking, customer)
+                else:
+                    await self._try(request, customer)
                 request = self._next(self._clock.monotonic())
         finally:
             self._slots.release()
@@ -148,16 +197,22 @@ class Inline:
         """Make one attempt, then settle the request or add it again for later."""
         clock, counters = self._clock, self._counters
         started = clock.monotonic()
+        _, progress = self._put_off.pop(request.index, (None, None))
         history = self._histories.get(request.index) or History(request, clock.now(), started)
         transfer = Transfer(request, started, last_byte=started)
         customer.started(request)
         counters.active[request.index] = transfer
         number = history.attempts + 1
         try:
-            attempt = await self._fetch.attempt(transfer, number, self._total, self._observe)
+            attempt = await self._fetch.attempt(transfer, number, self._total, self._observe, progress)
         except asyncio.CancelledError:
-            self._histories[request.index] = history.after(self._cancelled(transfer, number))
+            self._histories[request.index] = history.after(self._cancelled(transfer, number, progress))
             raise
+        except PutOff as put_off:
+            self._histories[request.index] = history
+            self._put_off[request.index] = request, put_off.progress
+            self._wait_for_rules(request, put_off.origin)
+            return
         else:
             self._heed(request, attempt, customer)
         finally:
@@ -179,6 +234,33 @@ class Inline:
         self._scheduler.add(request, clock.monotonic() + delay)
         counters.retry(request.host, error.kind)
         self._observe(Retrying(request, error, number, delay))
+        self._offer()
+
+    async def _ask(self, request: Request, asking: Asking, customer: Customer) -> None:
+        """Make one attempt at a robots.txt; then let those go on that wait for it, or add it again for later."""
+        clock = self._clock
+        started = clock.monotonic()
+        retried = self._asked.pop(request.index, ())
+        transfer = Transfer(request, started, last_byte=started)
+        try:
+            attempt, body = await asking.attempt(transfer, len(retried) + 1, self._total, self._observe)
+            self._heed(request, attempt, customer)
+        finally:
+            self._scheduler.finished(request, clock.monotonic())
+        if self._stopped is not None:
+            return
+        if reason := self._why_down(request.host):
+            self._turn_away(request, reason)
+            return
+        delay = self._retries.delay(attempt, retried, clock.random())
+        if attempt.error is not None and delay is not None:
+            self._asked[request.index] = (*retried, attempt.error.kind)
+            self._scheduler.add(request, clock.monotonic() + delay)
+            self._observe(Ruled(request.url, f"{attempt.error.message}, asked again in {span_text(delay)}"))
+        else:
+            self._observe(Ruled(request.url, await asking.learn(request, attempt, body)))
+            for waiting in asking.gate.release(request):
+                self._admit(waiting, asked=started)
         self._offer()
 
     def _heed(self, request: Request, attempt: Attempt, customer: Customer) -> None:
@@ -208,8 +290,17 @@ class Inline:
         """Make no requests to a host if they had better not wait for it."""
         if reason := self._scheduler.down(host, self._clock.monotonic()):
             self._down.add(host)
-            self._untried.extend((each, reason) for each in self._scheduler.withdraw(host))
-            self._changed.set()
+            for each in self._scheduler.withdraw(host):
+                self._turn_away(each, reason)
+
+    def _turn_away(self, request: Request, reason: str) -> None:
+        """Let a request be settled whose host is down, or all that wait for what it asks for."""
+        error = Error.of(ErrorKind.HOST_DOWN, f"not tried: {request.host}: {reason}")
+        if self._asking is not None and asks_for_rules(request):
+            for each in self._asking.gate.release(request):
+                self._leave(each, error)
+        else:
+            self._leave(request, error)
 
     def _answered(self, host: str, attempt: Attempt) -> None:
         if self._scheduler.answered(host, attempt.started, attempt.ended):
@@ -228,23 +319,26 @@ class Inline:
         """Settle what was not tried, or not again, until there is none or the run is stopped."""
         try:
             while self._untried and self._stopped is None:
-                request, reason = self._untried.popleft()
+                request, error = self._untried.popleft()
+                self._put_off.pop(request.index, None)
                 history = self._histories.pop(request.index, None)
                 if history is not None and history.last is not None:
                     await customer.settle(_settled(history))
                 else:
-                    record = untried(request, reason)
+                    record = untried(request, error)
                     await customer.settle(Settled(record, to_line(record), request.key))
         finally:
             self._settling = False
 
-    def _cancelled(self, transfer: Transfer, number: int) -> Attempt:
+    def _cancelled(self, transfer: Transfer, number: int, progress: Progress | None) -> Attempt:
         failure = FetchError(ErrorKind.CANCELLED, f"{self._stopped or 'stopped'} after {size_text(transfer.received)}")
         return Attempt(
             number=number,
             started=transfer.started,
             ended=self._clock.monotonic(),
+            head=progress.head if progress is not None else None,
             error=failure.error,
+            redirects=progress.redirects if progress is not None else (),
             wire_bytes=transfer.received,
         )
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from fetcher.events import Event, Notice, Observer, Redirected, Retrying, Trouble, Waiting
+from fetcher.events import Event, Notice, Observer, Redirected, Retrying, Ruled, Trouble, Waiting
 from fetcher.model import Request
 from fetcher.text import span_text
 from fetcher.urls import redact
 
 
 def listener(print_line: Callable[[str], None], *, verbose: bool) -> Observer:
-    """Return an observer that prints notices and, if ``verbose``, every retry and redirect with its URL."""
+    """Return an observer that prints notices and, if ``verbose``, every retry, redirect and robots.txt with its URL."""
 
     def hear(event: Event) -> None:
         line = _line(event) if verbose or isinstance(event, Notice | Waiting | Trouble) else None
@@ -30,9 +30,12 @@ def _line(event: Event) -> str:
             return f"retry {attempt} in {span_text(delay)}: {error.kind}: {error.message}  {_where(request)}"
         case Redirected(request=request, status=status, location=location):
             return f"{status} to {redact(location)}  {_where(request)}"
+        case Ruled(url=url, words=words):
+            return f"{url}: {words}"
         case Trouble(request=request):
             return f"fetcher: a bug met {_where(request)}; please report what -v shows"
 
 
 def _where(request: Request) -> str:
-    return f"{redact(request.url)}  ({request.source}:{request.line})"
+    place = f"  ({request.source}:{request.line})" if request.line else ""
+    return f"{redact(request.url)}{place}"

@@ -1,0 +1,79 @@
+"""L3: an origin's robots.txt, fetched as anything else is, but kept in memory and no longer than it is heeded."""
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from fetcher.conditional import Held
+from fetcher.errors import ErrorKind, FetchError
+from fetcher.events import Observer, Transfer
+from fetcher.fetch import Fetch
+from fetcher.model import Attempt, Head, Request, Stored
+from fetcher.options import Limits
+from fetcher.robots import MOST_HEEDED, MOST_HOPS, Gate, learned
+from fetcher.urls import parse
+
+#: Longer files are parsed on a thread, in bytes.
+_LONG: Final = 32 * 1024
+
+
+class _Page:
+    """Takes what is heeded of one body; one that is longer ends there, with ``too_large``."""
+
+    def __init__(self, body: bytearray) -> None:
+        self._body = body
+
+    async def write(self, chunk: bytes) -> None:
+        self._body += chunk
+        if len(self._body) > MOST_HEEDED:
+            del self._body[MOST_HEEDED:]
+            raise FetchError(ErrorKind.TOO_LARGE, f"only {MOST_HEEDED:,} bytes of it are heeded")
+
+    async def commit(self) -> Stored:
+        return Stored(None, len(self._body), None)
+
+    async def abort(self) -> None:
+        pass
+
+    async def hold(self) -> None:
+        pass
+
+
+class _Pages:
+    """A sink for one body."""
+
+    def __init__(self) -> None:
+        self.body = bytearray()
+
+    async def held(self, request: Request) -> None:
+        """Return None: an attempt begins anew."""
+
+    async def open(self, request: Request, head: Head, held: Held | None = None) -> _Page:  # noqa: ARG002
+        """Prepare to take the body."""
+        return _Page(self.body)
+
+
+class Asking:
+    """Makes attempts at robots.txt files, as ``fetch`` makes others, and tells the gate what comes of the last."""
+
+    def __init__(self, fetch: Fetch, limits: Limits, gate: Gate) -> None:
+        self._fetch = fetch
+        self._limits = replace(limits, max_size=None, max_redirects=MOST_HOPS)
+        self.gate = gate
+
+    async def attempt(
+        self, transfer: Transfer, number: int, total: float | None, observe: Observer
+    ) -> tuple[Attempt, bytes]:
+        """Try once, as :meth:`fetcher.fetch.Fetch.attempt` does; return what came, too."""
+        pages = _Pages()
+        attempt = await self._fetch.aside(pages, self._limits).attempt(transfer, number, total, observe)
+        return attempt, bytes(pages.body)
+
+    async def learn(self, request: Request, last: Attempt, body: bytes) -> str:
+        """Let the gate know what the last attempt says, and return it in words for people."""
+        origin, token = parse(request.target).origin, self.gate.token
+        if len(body) < _LONG:
+            rules, parsed = learned(origin, last.error, body, token)
+        else:
+            rules, parsed = await asyncio.to_thread(learned, origin, last.error, body, token)
+        return self.gate.learn(rules, parsed, last.ended)
