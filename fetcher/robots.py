@@ -35,6 +35,8 @@ _BARE: Final = 400
 
 #: The source of requests that no row of a list asked for.
 _FILE: Final = "robots.txt"
+#: Each rule with a wildcard is looked at for each URL, in 1.5 us; a file with very many is none that people wrote.
+_WILDCARDS: Final = 5_000
 #: What servers answer who do not want to be asked now; the other 4xx mean that there is no robots.txt.
 _TOO_MANY: Final = "http.429"
 #: A redirect that leads nowhere is like no robots.txt, too.
@@ -111,6 +113,8 @@ def learned(origin: str, error: Error | None, body: bytes, token: str) -> "tuple
         if error is not None:
             body = body[: max(body.rfind(b"\n"), body.rfind(b"\r")) + 1]
         rules = Rules(origin, group(body.decode("utf-8-sig", "replace"), token))
+        if rules.group.count("*") + rules.group.count("$") > _WILDCARDS:
+            return Rules(origin, obstacle=f"more than {_WILDCARDS:,} wildcards"), None
         return rules, _parsed(rules.group) if rules.group else None
     if error.kind in _NOWHERE or (error.kind.startswith("http.4") and error.kind != _TOO_MANY):
         return Rules(origin, absence=error.message), None

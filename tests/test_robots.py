@@ -242,6 +242,17 @@ def test_rules_are_bounded() -> None:
         gate.check(parse("http://h98/98"), 0.0)
 
 
+@pytest.mark.parametrize("rule", ["Disallow: /*a", "Allow: /a$"])
+def test_rules_with_very_many_wildcards(rule: str) -> None:
+    """They would take long for each URL, so nothing is fetched; as many for others are no matter."""
+    many = "\n".join(f"{rule}" for _ in range(5_001))
+    assert verdict(gate_for(f"User-agent: *\n{many}"), "/b").endswith(
+        "more than 5,000 wildcards, so nothing is fetched from there"
+    )
+    assert verdict(gate_for(f"User-agent: x\n{many}"), "/b") == ""
+    assert verdict(gate_for(f"User-agent: *\n{many.partition(chr(10))[2]}"), "/b") == ""
+
+
 def test_rules_for_very_many_names() -> None:
     """A file with rules for each of many names costs no more than another of its size."""
     names = "\n".join(f"User-agent: a{number}" for number in range(18_000))
