@@ -53,11 +53,12 @@ def test_worker_count(wanted: int, concurrency: int, per_host: int | None, count
         (Limits(per_host=2, concurrency=2), 2, Keep.APART),
         (Limits(per_host=40, host_rate=1.0), 2, Keep.STICKY),
         (Limits(adaptive=True), 2, Keep.STICKY),
+        (Limits(robots=True), 2, Keep.STICKY),
         (Limits(rate=1.0), 2, Keep.APART),
     ],
 )
 def test_keep(limits: Limits, workers: int, kept: Keep) -> None:
-    """A host is one worker's where that worker can reach its limits, and for ever where its rate is limited."""
+    """A host is one worker's where that worker can reach its limits, and for ever where it has to know its rate or its rules."""
     assert keep(limits, workers) is kept
 
 
