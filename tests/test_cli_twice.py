@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Command
+from tests.command import Command, Ran
 from tests.server import Scope
 from tests.sockets import until
 
@@ -27,16 +27,21 @@ def test_the_second_gives_up(run_fetcher: Command, server: Scope) -> None:
         first.communicate(timeout=30)
 
 
-def test_the_second_waits(run_fetcher: Command, server: Scope) -> None:
-    """With ``--wait`` the second goes on where the first has ended, and says at first what it waits for."""
-    url = server.url("slow", delay=1.5)
-    with run_fetcher.start("get", url, "-q") as first:
-        until(lambda: server.active_now("slow") == 1)
-        ran = run_fetcher("get", url, "--wait", "1m")
-        assert first.wait(30) == 0
+def test_the_second_waits(run_fetcher: Command, server: Scope, tmp_path: Path) -> None:
+    """With ``--wait`` the second goes on when the first has ended, and says at first what it waits for."""
+    assert run_fetcher("get", server.url("a"), "-q").code == 0
+    with (tmp_path / "fetched/.fetcher/lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with run_fetcher.start("get", server.url("a"), "--wait", "1m") as second:
+            assert second.stderr is not None
+            told = second.stderr.readline()
+            assert second.poll() is None
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            output, errors = second.communicate(timeout=30)
+    ran = Ran(second.returncode, output, told + errors)
     assert (ran.code, ran.records[0]["outcome"]) == (0, "skipped")
     assert re.match(r"fetcher: another fetcher \(.*\) is using fetched; waiting up to 60 s\n", ran.stderr)
-    assert len(server.requests("slow")) == 1
+    assert len(server.requests("a")) == 1
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

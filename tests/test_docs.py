@@ -21,6 +21,7 @@ from fetcher import body, conditional, cookiejar, fetch, naming, paths
 from fetcher.cli.config import OF_HOSTS
 from fetcher.cli.flags import Flags, kinds
 from fetcher.errors import MAX_MESSAGE, ONCE, Error, ErrorKind, http_kind, is_transient
+from fetcher.events import Counters
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
 from fetcher.naming import Template
 from fetcher.options import Limits, Retries, Timeouts
@@ -32,12 +33,14 @@ from fetcher.sources.text import MAX_LINE
 from fetcher.status import ExitStatus
 from fetcher.transport import connector, session
 from fetcher.urls import MAX_URL
+from fetcher.views.metrics import metrics_text
 from tests.command import check_record
 
 ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
 CONFIG: Final = ROOT / "docs/config.md"
 SECURITY: Final = ROOT / "docs/security.md"
+CRON: Final = ROOT / "docs/cron.md"
 DOCUMENTS: Final = (README, ROOT / "CHANGELOG.md", ROOT / ".github/CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")))
 
 
@@ -69,18 +72,27 @@ def blocks(*languages: str) -> list[Block]:
 
 def commands() -> Iterator[tuple[str, str]]:
     """Yield where each shell command stands, and the command; variables that its block sets come with it."""
-    for block in blocks("sh", "console", "crontab"):
+    for block in blocks("sh", "console", "crontab", "ini"):
         variables = ""
         for number, line in enumerate(block.lines, block.line):
             where = f"{block.path.name}:{number}"
             if re.match(r"[A-Z]\w*=", line):
                 variables = f"{line}\n"
             elif (cron := re.match(r"(?:[\d*]+ +){5}(.*)", line)) is not None:
-                yield where, cron[1].replace("/srv/", "srv/")
+                yield where, relative(cron[1].replace(r"\%", "%"))
+            elif line.startswith("ExecStart="):
+                yield where, relative(line.partition("=")[2])
             elif block.language == "console" and line.startswith("$ "):
                 yield where, line[2:]
             elif block.language == "sh" and line and not line.startswith("#"):
-                yield where, variables + line
+                yield where, variables + relative(line)
+
+
+def relative(command: str) -> str:
+    """Return a command with the test's own places for those of a whole machine."""
+    for place, ours in (("/srv/", "srv/"), ("/var/lib/prometheus/node-exporter/", "srv/"), ("/usr/bin/", "")):
+        command = command.replace(f" {place}", f" {ours}").removeprefix(place)
+    return command
 
 
 def table(heading: str, path: Path = README) -> list[list[str]]:
@@ -183,6 +195,19 @@ def test_error_kinds() -> None:
 def test_exit_statuses() -> None:
     """The table has every exit status, in order."""
     assert [int(row[0]) for row in table("Exit statuses")] == sorted(ExitStatus)
+
+
+def test_every_ending_of_a_night() -> None:
+    """The page about cron says of every exit status what to do."""
+    assert [int(row[0]) for row in table("How it ended", CRON)] == sorted(ExitStatus)
+
+
+def test_metrics() -> None:
+    """The page about cron has every metric, in the order of the file, and rules of no other."""
+    text = metrics_text(Counters(0.0).summary(1.0), ExitStatus.OK, job="job", now=1.0)
+    names = re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)
+    assert [words(row[0])[0] for row in table("Metrics", CRON)] == names
+    assert set(re.findall(r"\bfetcher_\w+", CRON.read_text("utf-8"))) == set(names)
 
 
 def test_file_names() -> None:
@@ -387,6 +412,7 @@ def prepared(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (settings,) = blocks("toml")
     (directory / "mirror.toml").write_text(settings.text)
     (directory / "client.key").write_text("hush\n")
+    assert run(["fetcher", "get", "srv/urls.txt", "-o", "srv/mirror", "-q"], directory).returncode == 1
     (directory / "failed.txt").write_text(f"# http.404 (urls.txt:32)\nhttp://{site}/status/404/001.html\n")
     return directory
 
@@ -414,9 +440,9 @@ def test_command(command: str, here: Path, site: str) -> None:
     ran = run(["bash", "-u", "-c", command], here)
     assert COMPLAINTS.search(ran.stderr) is None, ran.stderr
     # The list has failures on purpose, which fetcher tells by 1, and so does the recipe for CI.
-    may_fail = re.search(r"jq -es|fetcher get [^|]*$", command) is not None
+    may_fail = re.search(r"jq -es|fetcher (get|retry srv/) ?[^|]*$", command) is not None
     assert ran.returncode in ((0, 1) if may_fail else (0,)), ran.stderr
-    silent = re.search(r"jq -es|--quiet| -q( #|$)| > run", command) is not None
+    silent = re.search(r"jq -es|--quiet|verify srv/| -q( #|$)| > run", command) is not None
     assert (ran.stdout == "") is silent
 
 
@@ -424,7 +450,7 @@ def test_commands_are_found() -> None:
     """The documents are read as they are meant: eighteen recipes, the uses of the first screen, and more."""
     found = [command for _, command in commands()]
     assert sum("$F" in command for command in found) == 18
-    assert sum("srv/mirror" in command for command in found) == 3
+    assert sum("srv/mirror" in command for command in found) == 11
     assert len(found) > 30
 
 

@@ -83,6 +83,16 @@ def test_few_failures_are_listed_one_by_one() -> None:
     ]
 
 
+def test_off_a_terminal_failed_urls_are_whole() -> None:
+    """In a mail or a log each of a few failures stands with its whole URL and list."""
+    url, source = f"https://slow.example.com/{'long/' * 40}?x=1", f"/srv/{'lists/' * 10}urls.txt"
+    few = replace(
+        summary({"http.404": {"slow.example.com": 1}}), failures=(Failure(url, source, 7, "http.404", "404"),)
+    )
+    assert f"  http.404  {url}  {source}:7  404" in summary_lines(few, replace(CONTEXT, width=None))
+    assert max(map(len, summary_lines(few, replace(CONTEXT, width=120)))) <= 120
+
+
 def test_all_ok_is_two_lines() -> None:
     """A run without failures says so in two lines."""
     assert summary_lines(summary({}), CONTEXT) == [

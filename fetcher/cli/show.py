@@ -119,7 +119,7 @@ class Show:
             directory=directory,
             records=directory and shlex.join([*command_words(), "records", directory, "--failed"]),
             resumes=not flags.no_save and not flags.dry_run and flags.existing == "skip" and "-" not in sources,
-            width=environment.width,
+            width=environment.width if environment.stderr_is_terminal else None,
         )
         # Nobody may be there to read it; how the run ended does not change by that.
         with suppress(OSError):

@@ -36,6 +36,9 @@ _MAX_KINDS: Final = 10
 _MAX_HOSTS: Final = 5
 _MAX_HINTS: Final = 3
 
+#: Off a terminal a failed URL and what is said of it take at most so many cells.
+_WHOLE: Final = 1_000
+
 #: Widths of the columns of grouped failures, in cells.
 _KIND: Final = 20
 _HOSTS: Final = 26
@@ -47,7 +50,8 @@ class SummaryContext:
 
     ``directory`` is where bodies went (None: nowhere); ``again`` is the user's own command, which fetches only
     what is missing if it ``resumes``; ``records`` lists the failed URLs, ``report`` makes the report (None: no
-    such line). ``width`` is the terminal's in columns, of which 80 to 120 are used.
+    such line). ``width`` is the terminal's in columns, of which 80 to 120 are used; None off a terminal, where 80 are,
+    but URLs that failed stand whole: nobody can make a mail wider.
     """
 
     again: str
@@ -55,7 +59,7 @@ class SummaryContext:
     records: str | None = None
     report: str | None = None
     resumes: bool = True
-    width: int = 80
+    width: int | None = 80
 
 
 def summary_lines(summary: Summary, context: SummaryContext) -> list[str]:
@@ -105,13 +109,14 @@ def failure_line(failure: Failure, place: str, kind_width: int, width: int) -> L
 
 
 def _lines(summary: Summary, context: SummaryContext) -> list[Line]:
-    width = max(80, min(120, context.width))
+    width = max(80, min(120, context.width or 0))
     lines: list[Line] = []
     if summary.stop is not None:
         lines.append([(shorten(safe(summary.stopped), width), PLAIN)])
     lines += [_headline(summary, width), _counts(summary)]
     if summary.failed:
-        lines += _listed(summary, width) if summary.failed <= len(summary.failures) else _grouped(summary, width)
+        listed = summary.failed <= len(summary.failures)
+        lines += _listed(summary, width if context.width else _WHOLE) if listed else _grouped(summary, width)
     if summary.failed or summary.not_started:
         lines += _next_steps(summary, context, width)
     return lines
@@ -150,7 +155,7 @@ def _listed(summary: Summary, width: int) -> list[Line]:
     kind_width = max(len(kind) for kind in kinds)
     lines: list[Line] = []
     for failure in summary.failures:
-        place = f"{fit(safe(failure.source), 24)}:{failure.line}"
+        place = f"{fit(safe(failure.source), max(24, width // 5))}:{failure.line}"
         lines.append([("  ", PLAIN), *failure_line(failure, place, kind_width, width - 2)])
     hints = [(kind, hint) for kind in kinds if (hint := _hint(kind, summary))]
     return lines + [[("hint     ", DIM), (f"{kind}: {hint}", PLAIN)] for kind, hint in hints[:_MAX_HINTS]]
