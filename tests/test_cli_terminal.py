@@ -266,3 +266,15 @@ def test_a_keyboard(run_fetcher: Command, server: Scope) -> None:
     os.close(tty)
     assert process.returncode == 0
     assert len(server.requests("a")) == 1
+
+
+def test_a_host_that_is_left_alone(run_fetcher: Command, server: Scope, terminal: Terminal) -> None:
+    """The screen says of a host that refuses when it goes on."""
+    tty = terminal.stream.fileno()
+    url = server.url("busy", status=429, retry_after="60")
+    with run_fetcher.start("get", url, stdout=tty, stderr=tty, env=XTERM) as process:
+        shown(terminal, "429, resumes in 5")
+        assert any("retry 1" in row for row in terminal.rows)
+        process.send_signal(signal.SIGINT)
+        ended(process, terminal)
+    assert process.returncode == 130

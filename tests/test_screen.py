@@ -284,6 +284,13 @@ def test_how_a_host_is(counted: HostCount, text: str) -> None:
     assert row[56:] == text
 
 
+def test_a_narrow_screen_still_names_hosts() -> None:
+    """With 60 columns a host can be told by its name, and when it goes on."""
+    lines = frame(example(), (60, 24))
+    assert " api.example.com       112      38   4.1 s   resumes in 12 s" in lines
+    assert " cdn.example.org     5,899      27  578 ms" in lines
+
+
 def test_lines_without_a_host_are_no_host() -> None:
     """Lines that are no URL have no row among the hosts."""
     counters = example()

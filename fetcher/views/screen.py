@@ -24,6 +24,8 @@ _OLD: Final = 2.0
 #: The widths of the numbers in the rows of transfers and hosts, in cells.
 _TRANSFER_NUMBERS: Final = 32
 _HOST_NUMBERS: Final = 26
+#: The least room for the name of a host.
+_HOST_NAME: Final = 16
 #: The widths of the figures of the whole run, in cells: as they grow and shrink, the others stay where they are.
 _FIGURES: Final = (13, 9, 7, 7, 10, 10)
 #: Outcomes with a name of their own in the row of counts.
@@ -213,7 +215,7 @@ class Screen:
         return [head], lines
 
     def _hosts(self, survey: _Survey, now: float, width: int, rows: int) -> _Table:
-        state_width = 42 if width >= _WIDE else 24
+        state_width = 42 if width >= _WIDE else min(24, width - _HOST_NUMBERS - 3 - _HOST_NAME)
         room = width - _HOST_NUMBERS - 3 - state_width
         head: Line = [(f"{column('hosts', room + 1)}{'ok':>9}{'failed':>8}{'p95':>8}   state", DIM)]
         lines: list[Line] = []
