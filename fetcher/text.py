@@ -83,3 +83,8 @@ def span_text(seconds: float) -> str:
 def seconds_text(seconds: float) -> str:
     """Return a configured number of seconds as its user wrote it: ``30 s``, ``0.5 s``."""
     return f"{seconds:g} s"
+
+
+def rate_text(rate: float) -> str:
+    """Return a number per second with about three digits: ``812``, ``92.6``, ``0.25``, ``0``."""
+    return f"{rate:,.0f}" if rate >= 99.95 or rate == 0 else f"{rate:.1f}" if rate >= 9.995 else f"{rate:.2f}"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fetcher.errors import ErrorKind
 from fetcher.events import Counters
 from fetcher.model import Failure, Outcome, Stop, Summary
-from fetcher.text import printable
+from fetcher.text import printable, rate_text
 from fetcher.views.lines import RED, cells, clip, column, fit, plain, safe, shorten
-from fetcher.views.summary import SummaryContext, plain_line, rate_text, summary_lines, summary_text
+from fetcher.views.summary import SummaryContext, plain_line, summary_lines, summary_text
 
 CONTEXT = SummaryContext(
     again="fetcher get urls.txt -o fetched", directory="fetched", records="fetcher records fetched --failed"

@@ -7,10 +7,10 @@ from typing import Final
 
 from fetcher.events import Counters, HostCount, Transfer
 from fetcher.model import Outcome
-from fetcher.text import clock_text, size_text, span_text
+from fetcher.text import clock_text, rate_text, size_text, span_text
 from fetcher.views.lines import DIM, PLAIN, RED, Line, clip, column, fit_url, safe, safe_url, shorten
 from fetcher.views.meter import HISTORY, Meter
-from fetcher.views.summary import failure_line, percent, plain_line, rate_text
+from fetcher.views.summary import failure_line, percent, plain_line
 
 #: Below this size there is one line.
 _MIN_WIDTH: Final = 60

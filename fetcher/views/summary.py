@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fetcher.errors import HINTS, ErrorKind
 from fetcher.events import Counters
 from fetcher.model import Failure, Outcome, Summary
-from fetcher.text import clock_text, printable, size_text, span_text
+from fetcher.text import clock_text, printable, rate_text, size_text, span_text
 from fetcher.views.lines import (
     DIM,
     PLAIN,
@@ -49,12 +49,12 @@ class SummaryContext:
     """What the numbers do not say. Commands are complete, quoted for a shell, and printed whole.
 
     ``directory`` is where bodies went (None: nowhere); ``again`` is the user's own command, which fetches only
-    what is missing if it ``resumes``; ``records`` lists the failed URLs, ``report`` makes the report (None: no
-    such line). ``width`` is the terminal's in columns, of which 80 to 120 are used; None off a terminal, where 80 are,
-    but URLs that failed stand whole: nobody can make a mail wider.
+    what is missing if it ``resumes`` (None: not known); ``records`` lists the failed URLs, ``report`` is the report, or
+    makes it (None: no such line). ``width`` is the terminal's in columns, of which 80 to 120 are used; None off a
+    terminal, where 80 are, but URLs that failed stand whole: nobody can make a mail wider.
     """
 
-    again: str
+    again: str | None
     directory: str | None = None
     records: str | None = None
     report: str | None = None
@@ -90,11 +90,6 @@ def plain_line(counters: Counters, now: float, meter: Meter | None = None) -> st
 def percent(done: int, total: int) -> int:
     """Return the share in whole percent; 100 only when all is done."""
     return min(100, done * 100 // total) if total > 0 else 100
-
-
-def rate_text(rate: float) -> str:
-    """Return a number per second with about three digits: ``812``, ``92.6``, ``0.25``, ``0``."""
-    return f"{rate:,.0f}" if rate >= 99.95 or rate == 0 else f"{rate:.1f}" if rate >= 9.995 else f"{rate:.2f}"
 
 
 def failure_line(failure: Failure, place: str, kind_width: int, width: int) -> Line:
@@ -220,10 +215,11 @@ def _next_steps(summary: Summary, context: SummaryContext, width: int) -> list[L
             lines = [joined]
         else:
             lines.append([("list     ", DIM), records[1]])
-    again: Line = [("again    ", DIM), (printable(context.again), PLAIN)]
-    only: Line = [(f"   (fetches only the {summary.failed + summary.not_started:,})", DIM)]
-    whole = context.resumes and cells(plain([*again, *only])) <= width
-    lines.append([*again, *only] if whole else again)
+    if context.again is not None:
+        again: Line = [("again    ", DIM), (printable(context.again), PLAIN)]
+        only: Line = [(f"   (fetches only the {summary.failed + summary.not_started:,})", DIM)]
+        whole = context.resumes and cells(plain([*again, *only])) <= width
+        lines.append([*again, *only] if whole else again)
     if context.report is not None:
         lines.append([("report   ", DIM), (printable(context.report), PLAIN)])
     return lines
