@@ -1,6 +1,7 @@
 """L2: a journal's file read again: its whole lines, what each is about, and which of them still count."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Self
@@ -16,6 +17,9 @@ from fetcher.urls import parse
 
 #: The journal's file below its directory.
 JOURNAL: Final = f"{STATE_DIRECTORY}/records.ndjson"
+
+#: When a record's URL was first tried. Quotes inside of JSON's strings are escaped, so nothing else can look so.
+_STARTED: Final = re.compile(rb'"started_at":"([^"\\]*)"')
 
 #: Bytes read at once.
 _BUFFER: Final = 1 << 20
@@ -138,6 +142,15 @@ class Past:
                     self.damaged += 1
                 else:
                     yield offset, line, said
+        except OSError as error:
+            raise LocalError(f"cannot read {self.path}: {words_of(error)}") from error
+
+    def starts(self) -> Iterator[tuple[int, str | None]]:
+        """Yield where each line begins and when its URL was first tried, None if it was not. Reads little of them."""
+        try:
+            for offset, line in whole_lines(self._file, self._end):
+                found = _STARTED.search(line)
+                yield offset, None if found is None else found[1].decode(errors="replace")
         except OSError as error:
             raise LocalError(f"cannot read {self.path}: {words_of(error)}") from error
 

@@ -22,10 +22,10 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 #: Each layer from left to right: what stands here imports only from lower layers, or from its left in its own.
 LAYERS: Final = (
     "text frozen errors model options events status",
-    "hashtable body urls hosts limits adaptive origins lanes retry redirects robots conditional mediatypes paths naming plan history schema scheduler",
+    "hashtable body urls hosts limits adaptive origins lanes retry redirects robots conditional mediatypes paths naming plan history schema lastrun scheduler",
     "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
     "recorder answer fetch asking engines run wiring api",
-    "views cli",
+    "views report cli",
 )
 RANKS: Final = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names.split())}
 

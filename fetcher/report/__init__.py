@@ -1,0 +1,1 @@
+"""L4: a run as one page of HTML, from its records."""
