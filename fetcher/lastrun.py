@@ -47,7 +47,6 @@ def from_json(text: bytes) -> LastRun:
         values = orjson.loads(text)
         known = {field.name: values[field.name] for field in fields(Summary)}
         known["failures"] = tuple(Failure(**failure) for failure in known["failures"])
-        known["notes"] = tuple(known["notes"])
         known["stop"] = None if known["stop"] is None else Stop(known["stop"])
         summary = Summary(**known)
         words = {name: values[name] for name in ("started_at", "command", "version")}
@@ -60,7 +59,7 @@ def from_json(text: bytes) -> LastRun:
 
 def _check(run: LastRun) -> None:
     summary = run.summary
-    texts: list[Any] = [run.started_at, run.command, run.version, *summary.notes]
+    texts: list[Any] = [run.started_at, run.command, run.version, summary.stopped]
     texts += [text for each in summary.failures for text in (each.url, each.source, each.kind, each.message)]
     whole = [getattr(summary, name) for name in _WHOLE] + [each.line for each in summary.failures]
     whole += _counts(summary.outcomes)

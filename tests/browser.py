@@ -107,7 +107,7 @@ def opened(path: str, profile: Path) -> Iterator[Tab]:
     answers, ours = os.pipe()
     words = [path, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
     # The pipe is where the protocol wants it: commands at 3, answers at 4.
-    shell = ["sh", "-c", f'exec "$@" 3<&{theirs} 4>&{ours}', "sh", *words]
+    shell = ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{ours}', "bash", *words]
     null = subprocess.DEVNULL
     try:
         with subprocess.Popen(shell, pass_fds=(theirs, ours), stdin=null, stdout=null, stderr=null) as process:

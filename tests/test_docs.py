@@ -442,7 +442,8 @@ def test_command(command: str, here: Path, site: str) -> None:
     # The list has failures on purpose, which fetcher tells by 1, and so does the recipe for CI.
     may_fail = re.search(r"jq -es|fetcher (get|retry srv/) ?[^|]*$", command) is not None
     assert ran.returncode in ((0, 1) if may_fail else (0,)), ran.stderr
-    silent = re.search(r"jq -es|--quiet|verify srv/| -q( #|$)| > run", command) is not None
+    quiet = r"jq -es|--quiet|verify srv/| -q( #|$| --report)| > run|fetcher report (?!.*--text)"
+    silent = re.search(quiet, command) is not None
     assert (ran.stdout == "") is silent
 
 

@@ -12,7 +12,7 @@ from fetcher.status import ExitStatus
 from tests.test_summary import EXAMPLE
 
 RUN = LastRun(
-    summary=replace(EXAMPLE, stop=Stop.LIMIT, notes=("fewer at once",)),
+    summary=replace(EXAMPLE, stop=Stop.LIMIT, stopped="stopped by --deadline 5m"),
     status=ExitStatus.UNFINISHED,
     started_at="2026-11-21T03:00:00.123Z",
     command="fetcher get urls.txt",
@@ -39,7 +39,7 @@ def test_there_and_back() -> None:
         {"outcomes": {"fetched": None}},
         {"errors": {"dns": 3}},
         {"failures": [{"url": "http://h/"}]},
-        {"notes": [1]},
+        {"stopped": [1]},
         {"stop": "tired"},
         {"exit_status": 99},
         {"started_at": "yesterday"},

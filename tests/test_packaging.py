@@ -72,7 +72,8 @@ def test_wheel(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     info = {name for name in names if name.startswith(f"fetcher-{fetcher.__version__}.dist-info/")}
     assert any(name.endswith("/LICENSE") for name in info)
-    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fetcher").rglob("*.py")} | {"fetcher/py.typed"}
+    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fetcher").rglob("*.py")}
+    source |= {"fetcher/py.typed", "fetcher/report/page.css", "fetcher/report/page.js"}
     assert names - info == source
 
 

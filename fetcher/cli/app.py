@@ -77,9 +77,8 @@ def options(
 @_taking(Flags)
 def get(flags: Flags) -> None:
     """Fetch every URL of each SOURCE: a list file, - for standard input, or a URL.
-
     Each body becomes a file, each line of the list one JSON record.
-    """
+    """  # noqa: D205  one paragraph, or help would have a line too many
     if not flags.sources:
         raise UsageError("name a SOURCE: a list file, - for standard input, or a URL; fetcher get --help tells more")
     from fetcher.cli.get import main
@@ -133,6 +132,30 @@ def verify(
     from fetcher.cli.verify import main
 
     raise typer.Exit(main(_given(directory), Environment.current(), urls=urls, quiet=quiet))
+
+
+@app.command(cls=QuickCommand)
+def report(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="SOURCE", help="DIR: its last run; FILE: records; -: records.", show_default=False),
+    ] = None,
+    *,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The page; - for standard output.", show_default=False),
+    ] = None,
+    text: Annotated[bool, typer.Option("--text", help="Print the summary instead.", show_default=False)] = False,
+) -> None:
+    """Make a page of HTML of the last run in DIR, or of records in a FILE or from standard input (-).
+
+    DIR's becomes DIR/.fetcher/report.html, that of run.ndjson run.html; the one of - goes to standard output.
+    """
+    if not source:
+        raise UsageError("name a DIR, a file of records, or - for standard input; fetcher report --help tells more")
+    from fetcher.cli.report import main
+
+    raise typer.Exit(main(source, output, Environment.current(), text=text))
 
 
 @app.command(cls=QuickCommand)

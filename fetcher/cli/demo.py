@@ -60,6 +60,7 @@ def main(output_dir: str, environment: Environment) -> ExitStatus:
 
 _NEXT = """\
 Next:
+  {fetcher} report {directory}                       # a page about this run
   {fetcher} demo --serve 8080 &                      # the same site, to play with
   {fetcher} get examples/urls.txt --concurrency 50   # a list of yours looks like this
   {fetcher} get examples/urls.txt | jq -r 'select(.ok|not).url'

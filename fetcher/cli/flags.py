@@ -188,6 +188,9 @@ class Flags:
     metrics: Annotated[
         str | None, _option(PRINTING, "write numbers for Prometheus' node exporter", "--metrics", metavar="FILE")
     ] = None
+    report: Annotated[
+        str | None, _option(PRINTING, "write a page of HTML about the run", "--report", metavar="FILE")
+    ] = None
 
     dry_run: Annotated[
         bool,

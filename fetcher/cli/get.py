@@ -9,25 +9,24 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import orjson
-
 from fetcher.atomic import AtomicFile, replace_file
 from fetcher.cli import params
 from fetcher.cli.config import blamed
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
 from fetcher.cli.metrics import MetricsFile
+from fetcher.cli.reportfile import ReportFile
 from fetcher.cli.show import Show
 from fetcher.cli.signals import Beginning, handled
 from fetcher.errors import LocalError, UsageError
 from fetcher.events import Notice
+from fetcher.lastrun import to_json
 from fetcher.model import Stop, Summary
 from fetcher.naming import STATE_DIRECTORY, Template
 from fetcher.options import Bounds, Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls, Wire
 from fetcher.status import ExitStatus, exit_status
 from fetcher.views.failed import FailedList
 from fetcher.views.ndjson import NdjsonWriter
-from fetcher.views.objects import summary_values
 
 if TYPE_CHECKING:
     from fetcher.events import RecordWriter
@@ -52,7 +51,12 @@ def options_of(flags: Flags) -> Options:
 def _options(flags: Flags) -> Options:
     Template.parse(flags.name)
     params.choice("--progress", flags.progress, ("auto", "live", "lines", "json", "off"))
-    written = {"--failed": flags.failed, "--summary": flags.summary, "--metrics": flags.metrics}
+    written = {
+        "--failed": flags.failed,
+        "--summary": flags.summary,
+        "--metrics": flags.metrics,
+        "--report": flags.report,
+    }
     for one, another in combinations((name for name, path in written.items() if path is not None), 2):
         if written[one] == written[another]:
             raise UsageError(f"{one} and {another} need a file each")
@@ -138,14 +142,19 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
         if flags.failed is not None:
             writers.append(FailedList(files.enter_context(AtomicFile(Path(flags.failed)))))
         numbers = files.enter_context(AtomicFile(Path(flags.summary))) if flags.summary is not None else None
+        report = files.enter_context(ReportFile(Path(flags.report), show)) if flags.report is not None else None
+        if report is not None:
+            writers.append(report)
         if environment.prints_records(flags):
             writers.append(NdjsonWriter(environment.stdout_fd, changed=flags.changed))
         summary = asyncio.run(fetch(options, found, writers, show))
         status = exit_status(summary)
         if numbers is not None:
-            numbers.write(summary_json(summary))
+            numbers.write(to_json(show.told(summary)))
         if metrics is not None:
             metrics.ended(summary, status)
+        if report is not None:
+            report.ended(summary)
     show.end(summary)
     return status
 
@@ -186,14 +195,9 @@ async def _kept(summary: Summary, options: Options, show: Show) -> Summary:
         return summary
     path = options.output.directory / STATE_DIRECTORY / "last-run.json"
     try:
-        await asyncio.to_thread(replace_file, path, summary_json(summary))
+        await asyncio.to_thread(replace_file, path, to_json(show.told(summary)))
     except LocalError as error:
         if summary.stop is None:
             show.observe(Notice(error.message))
             return replace(summary, stop=Stop.DISK, stopped=Stop.DISK.words)
     return summary
-
-
-def summary_json(summary: Summary) -> bytes:
-    """Return the summary as an indented JSON object, with the process's exit status."""
-    return orjson.dumps(summary_values(summary), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

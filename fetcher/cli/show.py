@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Self
 
+from fetcher import __version__
 from fetcher.cli import params
 from fetcher.cli.env import Display, Environment, command_words
 from fetcher.cli.flags import Flags
 from fetcher.clock import SystemClock
 from fetcher.events import Counters, Event, Notice, Retrying, Waiting
-from fetcher.model import Summary
+from fetcher.lastrun import LastRun
+from fetcher.model import Summary, timestamp
+from fetcher.status import exit_status
 from fetcher.text import printable
 from fetcher.urls import redact
 from fetcher.views.log import listener
@@ -32,7 +35,7 @@ class Show:
     """Shows the progress of a run while the context lasts, and its summary at the end.
 
     ``counts`` tells whether the display wants to know how long the list is; ``nothing`` is what to say of a list that
-    may well be empty, unless to be quiet.
+    may well be empty, unless to be quiet; ``command`` is the user's own, which can be pasted and has no secrets.
     """
 
     def __init__(
@@ -40,10 +43,11 @@ class Show:
     ) -> None:
         self.clock = SystemClock()
         self.counters = Counters(self.clock.monotonic())
+        self._started_at = timestamp(self.clock.now())
         self.flags = flags
         self._nothing = nothing
         self.environment = environment
-        self._again = again(typed)
+        self.command = again(typed)
         self._display = environment.display(flags)
         self._objects = self._make_objects()
         self._progress = self._make_progress()
@@ -94,6 +98,16 @@ class Show:
         """Print a line."""
         self._progress.print_line(text)
 
+    def told(self, summary: Summary) -> LastRun:
+        """Return what there is to write down about the run."""
+        return LastRun(
+            summary=summary,
+            status=exit_status(summary),
+            started_at=self._started_at,
+            command=self.command,
+            version=__version__,
+        )
+
     def end(self, summary: Summary) -> None:
         """Print the summary, as loudly as was asked for."""
         flags = self.flags
@@ -104,7 +118,7 @@ class Show:
             return
         empty = not summary.lines and summary.stop is None
         if empty:
-            self._progress.print_line(self._nothing or f"no URLs in {self._sources}")
+            self._progress.print_line(self._nothing or f"no URLs in {self.sources}")
         if self._objects is not None:
             self._objects.write(summary_object(summary))
         elif not empty:
@@ -115,9 +129,10 @@ class Show:
         sources = flags.sources or ()
         directory = None if flags.no_save or flags.dry_run else flags.output_dir
         context = SummaryContext(
-            again=self._again,
+            again=self.command,
             directory=directory,
             records=directory and shlex.join([*command_words(), "records", directory, "--failed"]),
+            report=flags.report or (directory and shlex.join([*command_words(), "report", directory])),
             resumes=not flags.no_save and not flags.dry_run and flags.existing == "skip" and "-" not in sources,
             width=environment.width if environment.stderr_is_terminal else None,
         )
@@ -137,7 +152,8 @@ class Show:
             environment.stderr.flush()
 
     @property
-    def _sources(self) -> str:
+    def sources(self) -> str:
+        """What is fetched, as it was named, secrets blotted out."""
         return " ".join(redact(source) for source in self.flags.sources or ())
 
     def _make_objects(self) -> LineProgress | None:
@@ -158,7 +174,7 @@ class Show:
         directory = None if self.flags.no_save else self.flags.output_dir
         concurrency, adaptive = params.concurrency("--concurrency", self.flags.concurrency)
         context = ScreenContext(
-            sources=self._sources,
+            sources=self.sources,
             directory=directory,
             concurrency=concurrency,
             adaptive=adaptive,

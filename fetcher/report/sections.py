@@ -224,8 +224,7 @@ def _phases(stats: Stats) -> Section:
     total = _phase_row("all hosts", stats.all_hosts, shown)
     return _section(
         title,
-        "The mean of each host's last attempts, and how it is divided; redirects are not in it."
-        f"{_of(_HOSTS, len(stats.hosts))}",
+        f"The mean of each host's last attempts, and how it is divided.{_of(_HOSTS, len(stats.hosts))}",
         _legend([(phase, f"{_PHASE_WORDS[phase]} ({phase})") for phase in shown]),
         table(["Host", "URLs", "Mean", "", *shown], rows, total=total if len(rows) > 1 else ()),
     )
