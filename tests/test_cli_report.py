@@ -132,6 +132,7 @@ def test_records_tell_the_same(run_fetcher: Command, server: Scope) -> None:
     assert (said.code, said.stdout, said.stderr) == (0, "", "report   run.html\n")
     piped = run_fetcher("report", "-", stdin=ran.stdout_bytes)
     assert (piped.code, piped.stderr) == (0, "")
+    assert run_fetcher("report", "/dev/stdin", stdin=ran.stdout_bytes).stdout_bytes.count(b"<h2>") == 11
     whole = tiles(read(run_fetcher, PAGE))
     for found in (read(run_fetcher, "run.html"), Page(piped.stdout_bytes)):
         shown = tiles(found)

@@ -50,13 +50,15 @@ def main(source: str, output: str | None, environment: Environment, *, text: boo
 
 def _target(source: str, output: str | None, environment: Environment) -> Path | None:
     """Return the file that the page becomes, None for standard output."""
-    if output == _STREAM or (output is None and source == _STREAM):
+    path = Path(source)
+    # A pipe that has a name, as a shell makes them, has no place beside it.
+    streams = source == _STREAM or not (path.is_dir() or path.is_file() or not path.exists())
+    if output == _STREAM or (output is None and streams):
         if environment.stdout_is_terminal:
             raise UsageError("name a file for the page: -o report.html")
         return None
     if output is not None:
         return Path(output)
-    path = Path(source)
     return path / STATE_DIRECTORY / "report.html" if path.is_dir() else path.with_suffix(".html")
 
 

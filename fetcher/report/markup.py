@@ -44,8 +44,12 @@ def element(name: str, /, *content: str | None, **attributes: str | float | None
 
 
 def link(url: str) -> Html:
-    """Return a URL as a link to it if a browser would ask a web server for it, else as text."""
+    """Return a URL as a link to it if a browser would ask a web server for just that, else as text.
+
+    What is not shown as it is, such as control characters, a password or the middle of a very long one, makes no link.
+    """
     shown = text(url)
-    if not url.lower().startswith(("http://", "https://")) or shown != escape(url, quote=True) or "..." in url:
+    changed = shown != escape(url, quote=True) or "..." in url or "***@" in url
+    if changed or not url.lower().startswith(("http://", "https://")):
         return element("span", shown, class_="url")
     return element("a", shown, class_="url", href=url, rel="noreferrer noopener")

@@ -104,7 +104,7 @@ def _tiles(summary: Summary) -> Html:
 
 
 def _facts(stats: Stats, about: About) -> Html:
-    facts: list[tuple[str, str | Html]] = [("Records", element("code", middle_cut(about.source, _LONGEST)))]
+    facts: list[tuple[str, str | Html]] = [("Source", element("code", middle_cut(about.source, _LONGEST)))]
     if about.command is not None:
         facts.append(("Command", element("code", middle_cut(about.command, _LONGEST))))
     if stats.started is not None:
