@@ -49,12 +49,13 @@ def test_one_signal_finishes_what_has_begun(
     done = len(server.requests())
     assert len(ran.records) == done < 20
     assert {record["outcome"] for record in ran.records} == {"fetched"}
-    told, stopped, headline, counts, *_, again = ran.stderr.splitlines()
+    told, stopped, headline, counts, *_, again, report = ran.stderr.splitlines()
     assert re.fullmatch(r"stopping: finishing \d transfers? \(up to 5 s\), Ctrl-C again to drop them", told)
     assert stopped.startswith("stopped")
     assert headline.startswith(f"{done} of 20 URLs in ")
     assert counts == f"{done} ok, 0 failed, {20 - done} not started"
     assert again == "again    python -m fetcher get urls.txt -c 2 --summary sum.json"
+    assert report == "report   python -m fetcher report fetched"
     summary = json.loads((tmp_path / "sum.json").read_text())
     assert (summary["lines"], summary["ok"], summary["not_started"]) == (20, done, 20 - done)
     assert (summary["exit_status"], summary["stop"]) == (status, reason)

@@ -70,7 +70,7 @@ def test_live_screen_and_what_stays(run_fetcher: Command, server: Scope, termina
     assert re.fullmatch(r"2 URLs in [\d.]+ m?s   .*", terminal.rows[0])
     assert terminal.rows[1] == "1 ok, 1 failed, 0 not started"
     assert terminal.rows[2].startswith("  http.404  http://127.0.0.1:")
-    assert [row.split()[0] for row in terminal.rows[3:] if row] == ["files", "list", "again"]
+    assert [row.split()[0] for row in terminal.rows[3:] if row] == ["files", "list", "again", "report"]
     assert "{" not in written
 
 

@@ -15,7 +15,6 @@ from fetcher.cli.config import blamed
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
 from fetcher.cli.metrics import MetricsFile
-from fetcher.cli.reportfile import ReportFile
 from fetcher.cli.show import Show
 from fetcher.cli.signals import Beginning, handled
 from fetcher.errors import LocalError, UsageError
@@ -142,8 +141,11 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
         if flags.failed is not None:
             writers.append(FailedList(files.enter_context(AtomicFile(Path(flags.failed)))))
         numbers = files.enter_context(AtomicFile(Path(flags.summary))) if flags.summary is not None else None
-        report = files.enter_context(ReportFile(Path(flags.report), show)) if flags.report is not None else None
-        if report is not None:
+        report = None
+        if flags.report is not None:
+            from fetcher.cli.reportfile import ReportFile
+
+            report = files.enter_context(ReportFile(Path(flags.report), show))
             writers.append(report)
         if environment.prints_records(flags):
             writers.append(NdjsonWriter(environment.stdout_fd, changed=flags.changed))
