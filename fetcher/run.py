@@ -212,7 +212,8 @@ class Run:
         """Nothing: the engine counts what is under way."""
 
     def held(self, host: str, hold: Hold) -> None:
-        """Nothing: nobody but the engine asks hosts."""
+        """Let the display tell until when a host is left alone."""
+        self._counters.hold(host, hold.until)
 
     def hurry(self) -> None:
         """Let writers take no longer than they must."""

@@ -25,8 +25,6 @@ from fetcher.views.summary import SummaryContext, summary_lines, summary_text
 #: A header field is a secret. Short options without a value may stand in the same word.
 _HEADER: Final = re.compile(r"(-[knqv]*H|--header=|--header\Z)(.*)", re.DOTALL)
 
-#: After this refusal the whole host is left alone, as long as the URL that met it; others may be about one URL.
-_TOO_MANY: Final = "http.429"
 #: Seconds between two objects that tell how it goes.
 _OBJECT_SECONDS: Final = 1.0
 
@@ -69,8 +67,6 @@ class Show:
         match event:
             case Notice(message=message):
                 self._notice = message
-            case Retrying(request=request, error=error, delay=delay) if error.kind == _TOO_MANY:
-                self.counters.hold(request.host, self.clock.monotonic() + delay)
             case Retrying(delay=delay):
                 self.counters.postpone(self.clock.monotonic() + delay)
         if self.flags.quiet < (1 if isinstance(event, Waiting) else 2):
