@@ -28,6 +28,11 @@ class LastRun:
 
 def to_json(run: LastRun) -> bytes:
     """Return the run as an indented JSON object: the summary's numbers, then how it ended and how it was called."""
+    return orjson.dumps(values(run), option=_OPTIONS)
+
+
+def values(run: LastRun) -> dict[str, Any]:
+    """Return the same as values by name."""
     numbers = {field.name: getattr(run.summary, field.name) for field in fields(run.summary)}
     about = {
         "exit_status": int(run.status),
@@ -35,7 +40,7 @@ def to_json(run: LastRun) -> bytes:
         "command": run.command,
         "version": run.version,
     }
-    return orjson.dumps(numbers | about, option=_OPTIONS)
+    return numbers | about
 
 
 def from_json(text: bytes) -> LastRun:
@@ -44,13 +49,13 @@ def from_json(text: bytes) -> LastRun:
     Raises ValueError if it is none.
     """
     try:
-        values = orjson.loads(text)
-        known = {field.name: values[field.name] for field in fields(Summary)}
+        told = orjson.loads(text)
+        known = {field.name: told[field.name] for field in fields(Summary)}
         known["failures"] = tuple(Failure(**failure) for failure in known["failures"])
         known["stop"] = None if known["stop"] is None else Stop(known["stop"])
         summary = Summary(**known)
-        words = {name: values[name] for name in ("started_at", "command", "version")}
-        run = LastRun(summary=summary, status=ExitStatus(values["exit_status"]), **words)
+        words = {name: told[name] for name in ("started_at", "command", "version")}
+        run = LastRun(summary=summary, status=ExitStatus(told["exit_status"]), **words)
         _check(run)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not the summary of a run: {error}") from error

@@ -216,7 +216,7 @@ def test_a_run_that_is_stopped(run_fetcher: Command, server: Scope) -> None:
             pass
         running.send_signal(signal.SIGTERM)
         running.communicate(timeout=30)
-    assert "stopped: terminated" in read(run_fetcher, "page.html").shown
+    assert "stopped by SIGTERM" in read(run_fetcher, "page.html").shown
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_bugs(tmp_path: Path, server: Scope) -> None:
         assert ran.code == 70
         assert "TypeError" in ran.stderr
         assert ran.stderr.endswith("fetcher: a bug; please report the lines above\n")
-    ran = Command(tmp_path, ("-c", patched("fetcher.fetch.codings")))(
+    ran = Command(tmp_path, ("-c", patched("fetcher.answer.codings")))(
         "get", server.url("a", encoding="gzip"), server.url("b", status=404)
     )
     assert ran.code == 1

@@ -240,7 +240,7 @@ def test_a_small_disk(nursery: Nursery, small: SmallRun, tmp_path: Path) -> None
     """
     ran = mounted(script, tmp_path)
     assert ran("first").code == 3
-    assert ran("first").stderr.count("no space left on device") == 1
+    assert ran("first").stderr.count("fetcher: no space left on device") == 1
     assert "Traceback" not in ran("first").stderr
     small.check_whole(tmp_path / "between")
     small.check_complete(tmp_path / "after", ran("second"))

@@ -6,9 +6,11 @@ import pty
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
+from fetcher.cli.config import Config
 from fetcher.cli.env import Display, Environment
 from fetcher.cli.flags import Flags
 from fetcher.cli.outcome import outcome
@@ -136,7 +138,9 @@ NAMES = [field.name for field in fields(Flags) if field.name != "sources"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_option_has_its_variable(name: str, parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_has_its_variable(
+    name: str, parse: Parse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """FETCHER_<NAME> sets what --name sets, unless that is given too; an empty one says nothing."""
     monkeypatch.delenv(f"FETCHER_{name.upper()}", raising=False)
     default = getattr(parse("x"), name)
@@ -150,6 +154,9 @@ def test_every_option_has_its_variable(name: str, parse: Parse, monkeypatch: pyt
             value, typed, words = "0", False, ["--no-json"]
         case _ if name == "header":
             value, typed, words = "X-A: 1 2\nX-B: @", ["X-A: 1 2", "X-B: @"], ["-H", "X-A: 1 2", "-H", "X-B: @"]
+        case _ if name == "config":
+            (path := tmp_path / "a b").write_text("")
+            value, typed, words = str(path), Config(str(path), {}, ()), ["--config", str(path)]
         case _:
             value, typed, words = "a b", "a b", [option_of(name), "a b"]
     monkeypatch.setenv(f"FETCHER_{name.upper()}", value)

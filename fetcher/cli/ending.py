@@ -8,7 +8,16 @@ from typer import Exit
 
 from fetcher.cli.flags import Flags
 from fetcher.errors import LocalError, UsageError
-from fetcher.status import error_status
+from fetcher.model import Stop
+from fetcher.status import error_status, stopped_status
+
+
+class StoppedError(Exception):
+    """A signal came before there was a run to stop: while it was being opened, or waited for another one."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(f"{stop.words} before the run began")
+        self.stop = stop
 
 
 @contextmanager
@@ -19,10 +28,10 @@ def told(flags: Flags) -> Iterator[None]:
         return
     try:
         yield
-    except (UsageError, LocalError) as error:
+    except (UsageError, LocalError, StoppedError) as error:
         from fetcher.views.objects import error_object
 
-        status = error_status(error)
+        status = stopped_status(error.stop) if isinstance(error, StoppedError) else error_status(error)
         with suppress(OSError):
             print(error_object(str(error), status), file=sys.stderr, flush=True)
         raise Exit(status) from None

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from fetcher.atomic import AtomicFile
+from fetcher.cli.ending import StoppedError
 from fetcher.cli.show import Show
-from fetcher.cli.signals import StoppedError
 from fetcher.errors import BusyError, LocalError, UsageError
 from fetcher.model import Summary
 from fetcher.status import ExitStatus

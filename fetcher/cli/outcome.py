@@ -10,7 +10,7 @@ from typer import BadParameter
 from typer.exceptions import Abort, TyperException
 
 from fetcher.cli.app import app
-from fetcher.cli.signals import StoppedError
+from fetcher.cli.ending import StoppedError
 from fetcher.errors import LocalError, UsageError, words_of
 from fetcher.status import ExitStatus, error_status, stopped_status
 from fetcher.text import printable

@@ -102,5 +102,5 @@ def _context(source: str, found: Gathered, environment: Environment) -> SummaryC
         records=directory and shlex.join([*command_words(), "records", directory, "--failed"]),
         report=directory and shlex.join([*command_words(), "report", directory]),
         resumes=False,
-        width=environment.width,
+        width=environment.width if environment.stdout_is_terminal else None,
     )

@@ -116,7 +116,7 @@ class Show:
         if empty:
             self._progress.print_line(self._nothing or f"no URLs in {self.sources}")
         if self._objects is not None:
-            self._objects.write(summary_object(summary))
+            self._objects.write(summary_object(self.told(summary)))
         elif not empty:
             self._summarise(summary)
 

@@ -7,17 +7,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
+from fetcher.cli.ending import StoppedError
 from fetcher.model import Stop
 
 _STOPS: Final = {signal.SIGINT: Stop.INTERRUPT, signal.SIGTERM: Stop.TERMINATE, signal.SIGHUP: Stop.HANGUP}
-
-
-class StoppedError(Exception):
-    """A signal came before there was a run to stop: while it was being opened, or waited for another one."""
-
-    def __init__(self, stop: Stop) -> None:
-        super().__init__(f"{stop.words} before the run began")
-        self.stop = stop
 
 
 class Beginning:

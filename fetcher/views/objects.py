@@ -1,13 +1,12 @@
 """L4: progress, messages and the summary for programs: JSON objects, one a line; no I/O."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from fetcher.events import Counters
-from fetcher.model import Summary
-from fetcher.status import exit_status
+from fetcher.lastrun import LastRun, values
 from fetcher.text import harmless_json, printable
 from fetcher.urls import redact
 from fetcher.views.meter import Meter
@@ -56,17 +55,11 @@ def error_object(message: str, status: int) -> str:
     return _line("error", {"message": printable(message), "exit_status": status})
 
 
-def summary_object(summary: Summary) -> str:
+def summary_object(run: LastRun) -> str:
     """Return the run as a whole, without anybody's password."""
-    failures = tuple(replace(failure, url=redact(failure.url)) for failure in summary.failures)
-    return _line("summary", summary_values(replace(summary, failures=failures)))
+    failures = tuple(replace(failure, url=redact(failure.url)) for failure in run.summary.failures)
+    return _line("summary", values(replace(run, summary=replace(run.summary, failures=failures))))
 
 
-def summary_values(summary: Summary) -> dict[str, Any]:
-    """Return the summary's fields, and the exit status that follows from them."""
-    values = {field.name: getattr(summary, field.name) for field in fields(summary)}
-    return values | {"exit_status": int(exit_status(summary))}
-
-
-def _line(kind: str, values: dict[str, Any]) -> str:
-    return harmless_json(orjson.dumps({"type": kind} | values)).decode()
+def _line(kind: str, told: dict[str, Any]) -> str:
+    return harmless_json(orjson.dumps({"type": kind} | told, option=orjson.OPT_NON_STR_KEYS)).decode()
