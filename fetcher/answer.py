@@ -63,6 +63,7 @@ def _head(response: Response, found: Mapping[str, str], url: str) -> Head:
         charset=_charset(parameters),
         etag=found.get("etag"),
         last_modified=found.get("last-modified"),
+        disposition=found.get("content-disposition"),
         # Bytes that were decoded on their way cannot be gone on with.
         validator=None
         if "content-encoding" in found

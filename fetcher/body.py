@@ -84,7 +84,7 @@ class Decoding:
             self._size += len(piece)
             if self._max_size is not None and self._size > self._max_size:
                 most = size_text(self._max_size)
-                raise FetchError(ErrorKind.TOO_LARGE, f"body is more than {most}, the --max-size")
+                raise FetchError(ErrorKind.TOO_LARGE, f"body is more than {most}, the most allowed")
             yield piece
 
     def close(self) -> None:

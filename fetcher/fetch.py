@@ -5,7 +5,8 @@ import traceback
 from base64 import b64encode
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Final, Self
 from urllib.parse import unquote_to_bytes
 
@@ -23,7 +24,7 @@ from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
 from fetcher.retry import quota_reset
 from fetcher.robots import Gate, UnknownRules
-from fetcher.sinks.base import Sink, Writer
+from fetcher.sinks.base import Sink, Writer, check_digest
 from fetcher.text import seconds_text, size_text
 from fetcher.transport.base import Hop, Response, Transport
 from fetcher.urls import parse
@@ -43,7 +44,8 @@ _ALL: Final = (("Accept-Encoding", ACCEPTED),)
 class Identity:
     """What every request tells the server: ``user_agent`` everyone, ``headers`` only the URL's own origin.
 
-    What ``hosts`` says besides goes to a URL's own origin too, if that is on such a host; never to one it redirects to.
+    What ``hosts`` says besides goes to a URL's own origin too, if that is on such a host, and so does what the list says
+    of the URL; never to one it redirects to.
     """
 
     def __init__(self, user_agent: str, headers: Headers = (), hosts: Hosts = ALIKE) -> None:
@@ -63,10 +65,12 @@ class Identity:
             return self._fields(self._ours, (), cookie, asked)
         section = self._hosts.of(request.host)
         headers = self._headers if section is None else merged(self._headers, section.headers)
+        if request.details is not None and request.details.headers:
+            headers = merged(headers, request.details.headers)
         if request.userinfo is not None:
             ours = (*self._ours, ("Authorization", _basic(request.userinfo)))
             return self._fields(ours, headers, cookie, asked)
-        if cookie is None and asked is _ALL and section is None:
+        if cookie is None and asked is _ALL and headers is self._headers:
             return self._usual
         return self._fields(self._ours, headers, cookie, asked)
 
@@ -207,10 +211,11 @@ class Fetch:
     async def _get(self, transfer: Transfer, progress: Progress, observe: Observer) -> Stored:
         """Follow redirects to a response that is no redirect, and store its body, or the rest of what is held of it.
 
-        What is kept is compared at the URL that it came from, wherever else redirects lead now.
+        What is kept is compared at the URL that it came from, wherever else redirects lead now. What is held came from
+        the URL of the list, so a mirror is asked for the whole.
         """
         request = transfer.request
-        held, kept = await self._sink.held(request), request.kept
+        held, kept = None if request.primary is not None else await self._sink.held(request), request.kept
         while True:
             url = progress.url
             if progress.redirects and self.gate is not None:
@@ -249,7 +254,7 @@ class Fetch:
         progress.retry_after = quota_reset(answer.fields, self._clock.now())
         await _drain(answer.response)
         if held is not None:
-            await (await self._sink.open(transfer.request, answer.head, held)).abort()
+            await (await self._open(transfer.request, answer.head, held)).abort()
         return kept.stored
 
     async def _take(self, answer: Answer, held: Held | None, transfer: Transfer, progress: Progress) -> Stored:
@@ -264,13 +269,15 @@ class Fetch:
             raise answer.failure()
         progress.retry_after = quota_reset(answer.fields, self._clock.now())
         if response.status == 204:
+            check_digest(transfer.request, sha256().hexdigest())
             return Stored(None, 0, None)
         start = held.size if held is not None else 0
         applied = answer.codings
-        max_size, length = self._limits.max_size, response.length if rest is None else rest
+        max_size, length = self._most(transfer.request), response.length if rest is None else rest
         if not applied and length is not None and max_size is not None and start + length > max_size:
             announced = size_text(start + length)
-            raise FetchError(ErrorKind.TOO_LARGE, f"{announced} announced, --max-size is {size_text(max_size)}")
+            whose = "--max-size" if max_size == self._limits.max_size else "the list's max_size"
+            raise FetchError(ErrorKind.TOO_LARGE, f"{announced} announced, {whose} is {size_text(max_size)}")
         transfer.total = length
         progress.resumed_from = start or None
         between: Decoding | Rest | None = None
@@ -278,10 +285,21 @@ class Fetch:
             between = Rest(rest)
         elif applied or max_size is not None:
             between = Decoding(applied, max_size=max_size)
-        writer = await self._sink.open(transfer.request, answer.head, held)
+        writer = await self._open(transfer.request, answer.head, held)
         stored = await self._pour(transfer, response, between, writer)
         progress.warnings += response.doubts()
         return stored
+
+    def _most(self, request: Request) -> int | None:
+        """Return how large the body may be: the list can ask for less than the user allows."""
+        ours, theirs = self._limits.max_size, None if request.details is None else request.details.max_size
+        return ours if theirs is None else theirs if ours is None else min(ours, theirs)
+
+    async def _open(self, request: Request, head: Head, held: Held | None) -> Writer:
+        """Prepare to take a body; one of a mirror goes by the name of what it mirrors, and is not gone on with."""
+        if request.primary is not None:
+            request, head = request.primary, replace(head, validator=None)
+        return await self._sink.open(request, head, held)
 
     async def _pour(
         self, transfer: Transfer, response: Response, between: Decoding | Rest | None, writer: Writer

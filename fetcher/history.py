@@ -1,5 +1,8 @@
 """L1: what has happened to one request, attempt by attempt, and the record it ends as."""
 
+from dataclasses import replace
+
+from fetcher.details import NO_DETAILS
 from fetcher.errors import Error
 from fetcher.frozen import value
 from fetcher.model import Attempt, Kept, Outcome, Record, Request, Stored, timestamp
@@ -14,7 +17,8 @@ _NOT_MODIFIED = 304
 class History:
     """A request that has been started: when (``started_at`` since 1970, ``started`` monotonic), and what came of it.
 
-    ``retried`` holds the error kinds of all attempts but the last one.
+    ``request`` is as the list has it. ``retried`` holds the error kinds of all attempts but the last one; the first
+    ``elsewhere`` of them were made at the URL, or mirror, before the one that is asked now.
     """
 
     request: Request
@@ -22,6 +26,7 @@ class History:
     started: float
     attempts: int = 0
     retried: tuple[str, ...] = ()
+    elsewhere: int = 0
     wire_bytes: int = 0
     last: Attempt | None = None
 
@@ -34,9 +39,14 @@ class History:
             self.started,
             attempts=attempt.number,
             retried=self.retried if earlier is None else (*self.retried, earlier.kind),
+            elsewhere=self.elsewhere,
             wire_bytes=self.wire_bytes + attempt.wire_bytes,
             last=attempt,
         )
+
+    def at_mirror(self) -> "History":
+        """Return the history of what goes on at the next mirror."""
+        return replace(self, elsewhere=self.attempts)
 
     def record(self) -> Record:
         """Return the record that the request ends with after its last attempt; a failure tells of the file that is kept."""
@@ -46,8 +56,11 @@ class History:
         head, kept = last.head, request.kept
         stored = last.stored or (kept and kept.stored)
         changed = _changed(kept, last.stored)
+        details = request.details or NO_DETAILS
         return Record(
             url=request.url,
+            id=details.id,
+            asked=details.asked,
             source=request.source,
             line=request.line,
             host=request.host,
@@ -75,14 +88,19 @@ class History:
             changed=changed,
             previous_sha256=kept.stored.sha256 if kept and changed is not None else None,
             warnings=last.warnings,
+            meta=details.meta,
         )
 
 
-def untried(request: Request, error: Error) -> Record:
+def untried(asked: Request, error: Error) -> Record:
     """Return the record of a request that was not made, for this reason."""
+    request = asked.primary or asked
     kept = request.kept and request.kept.stored
+    details = request.details or NO_DETAILS
     return Record(
         url=request.url,
+        id=details.id,
+        asked=details.asked,
         source=request.source,
         line=request.line,
         host=request.host,
@@ -91,6 +109,7 @@ def untried(request: Request, error: Error) -> Record:
         path=kept.path if kept else None,
         bytes=kept.bytes if kept else None,
         sha256=kept.sha256 if kept else None,
+        meta=details.meta,
     )
 
 

@@ -23,7 +23,7 @@ from fetcher.hashtable import HashTable, hash64
 from fetcher.lock import Lock, Patience
 from fetcher.model import Outcome, Record, from_line
 from fetcher.naming import STATE_DIRECTORY
-from fetcher.replay import JOURNAL, fact, key_of, line_at, whole_lines
+from fetcher.replay import JOURNAL, fact, key_of_record, line_at, whole_lines
 
 #: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
 _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
@@ -212,8 +212,8 @@ class Journal:
     def _read(self, key: str, offset: int) -> Record | None:
         try:
             record = from_line(line_at(self._file, offset))
-            found = key_of(record.url) == key and self._is_there(record)
-        except (OSError, ValueError, TypeError, FetchError):
+            found = key_of_record(record) == key and self._is_there(record)
+        except (OSError, ValueError, TypeError, AttributeError, FetchError):
             return None
         return record if found else None
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from fetcher.details import Details
 from fetcher.errors import Error
 from fetcher.frozen import value
 from fetcher.text import harmless_json
@@ -70,14 +71,15 @@ _STOPPED: Final = {
 class Row:
     """One input line that asks for a fetch, as a source read it.
 
-    ``text`` is the line itself, outer blanks removed, bytes that are not UTF-8 backslash-escaped;
-    ``error`` is set when the source already knows that it cannot be a URL.
+    ``text`` is its URL, outer blanks removed, bytes that are not UTF-8 backslash-escaped;
+    ``error`` is set when the source already knows that it cannot be fetched.
     """
 
     source: str
     line: int
     text: str
     error: Error | None = None
+    details: Details | None = None
 
 
 @value(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Request:
 
     ``url`` is the line as written; ``target`` what is asked for on the wire, without ``userinfo``; ``host`` is
     ``name`` or ``name:port`` and the unit of politeness; ``index`` counts the run's rows from 0; ``kept`` is what an
-    earlier run has left of it, if that is to be compared.
+    earlier run has left of it, if that is to be compared. At a mirror, ``primary`` is the request as the list has it.
     """
 
     index: int
@@ -97,11 +99,21 @@ class Request:
     line: int
     userinfo: str | None = None
     kept: "Kept | None" = None
+    details: Details | None = None
+    primary: "Request | None" = None
 
     @property
     def key(self) -> str:
-        """Equal for two requests that ask for the same thing as the same user."""
-        return self.target if self.userinfo is None else f"{self.userinfo}@{self.target}"
+        """Equal for two requests that ask for the same thing, as the same user, under the same name if they give one."""
+        if self.primary is not None:
+            return self.primary.key
+        key = self.target if self.userinfo is None else f"{self.userinfo}@{self.target}"
+        return key if self.details is None else named_key(key, self.details.name)
+
+
+def named_key(key: str, name: str | None) -> str:
+    """Return the key of a request whose row gives it a name: a target has no fragment, so this is no other's."""
+    return key if name is None else f"{key}#{name}"
 
 
 @value(frozen=True, slots=True)
@@ -141,7 +153,8 @@ class Timings:
 class Head:
     """What a response said about itself, before its body.
 
-    ``url`` is the URL that answered, after redirects; ``validator`` proves that another response has the same body.
+    ``url`` is the URL that answered, after redirects; ``disposition`` is its Content-Disposition field; ``validator``
+    proves that another response has the same body.
     """
 
     status: int
@@ -153,6 +166,7 @@ class Head:
     etag: str | None = None
     last_modified: str | None = None
     validator: str | None = None
+    disposition: str | None = None
 
 
 @value(frozen=True, slots=True)
@@ -195,6 +209,7 @@ class Record:
 
     url: str
     id: str | None = None
+    asked: Mapping[str, Any] | None = None
     source: str
     line: int
     host: str | None = None
@@ -244,6 +259,7 @@ def to_line(record: Record) -> bytes:
     values = {
         "url": record.url,
         "id": record.id,
+        "asked": record.asked,
         "source": record.source,
         "line": record.line,
         "host": record.host,

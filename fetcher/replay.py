@@ -11,7 +11,7 @@ import orjson
 from fetcher.errors import FetchError, LocalError, UsageError, words_of
 from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
-from fetcher.model import Record, from_line
+from fetcher.model import Record, from_line, named_key
 from fetcher.naming import STATE_DIRECTORY
 from fetcher.urls import parse
 
@@ -41,11 +41,16 @@ class Fact:
 
 
 def key_of(url: str) -> str:
-    """Return what records for the same thing have in common, whatever their spelling."""
+    """Return what records of the same URL have in common, whatever its spelling; behind a ``#`` keys may tell more."""
     try:
         return parse(url).key
     except FetchError:
         return url
+
+
+def key_of_record(record: Record) -> str:
+    """Return the key of the request that a record is of."""
+    return named_key(parse(record.url).key, (record.asked or {}).get("name"))
 
 
 def fact(line: bytes) -> Fact | None:
@@ -55,14 +60,15 @@ def fact(line: bytes) -> Fact | None:
         facts, behind, _ = line.partition(b',"content_type":')
         values = orjson.loads(facts + b"}" if behind else line)
         url, ok, path, sha256 = values["url"], values["ok"], values["path"], values["sha256"]
-    except (ValueError, KeyError, TypeError):
+        name = (values.get("asked") or {}).get("name")
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not (isinstance(url, str) and isinstance(ok, bool)):
+    if not (isinstance(url, str) and isinstance(ok, bool) and isinstance(name, str | None)):
         return None
     if path is not None and not (isinstance(path, str) and isinstance(sha256, str) and _is_inside(path)):
         return None
     try:
-        return Fact(parse(url).key, ok, path, sha256)
+        return Fact(named_key(parse(url).key, name), ok, path, sha256)
     except FetchError:
         return None if ok else Fact(url, ok, path, sha256)
 

@@ -17,7 +17,7 @@ from fetcher.events import Counters, Notice, Observer, RecordWriter, Settled
 from fetcher.model import Outcome, Record, Request, Stop, Summary, to_line
 from fetcher.options import Existing, Options
 from fetcher.origins import Hold
-from fetcher.plan import Planner, Repeated, carried, compared, planned
+from fetcher.plan import Planner, Repeated, carried, compared, has_other_digest, planned
 from fetcher.recorder import Recorder
 from fetcher.sources.base import Source
 from fetcher.text import span_text
@@ -203,6 +203,8 @@ class Run:
                     await self._settle(self._repetition(item, earlier), None)
                 elif earlier is None:
                     await self._enqueue(item)
+                elif has_other_digest(item, earlier):
+                    await self._enqueue(compared(item, earlier, conditional=False))
                 elif existing is Existing.SKIP:
                     await self._settle(carried(item, earlier, Outcome.SKIPPED), item.key)
                 else:

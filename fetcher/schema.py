@@ -9,16 +9,17 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from fetcher.model import RECORD_KEYS, Record
 
 #: Goes up when a key is added; none is ever removed or given another meaning.
-VERSION: Final = 2
+VERSION: Final = 3
 
 _NAMES: Final[dict[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
 #: What each key means, those inside others behind a dot.
 MEANINGS: Final[dict[str, str]] = {
     "url": "the line as written",
-    "id": "the list's own name for it; reserved",
+    "id": "the list's own name for it",
+    "asked": "what else the list asks for: name, headers (only what they are called), sha256, max_size, mirrors",
     "source": "the list: its path, - or argv",
-    "line": "the line in it, from 1; of argv the position",
+    "line": "the line in it, from 1; of argv the position, of Parquet the row",
     "host": "name or name:port; null if the line is no URL",
     "final_url": "the URL that answered, after redirects",
     "outcome": "what became of the line",
@@ -59,7 +60,7 @@ MEANINGS: Final[dict[str, str]] = {
     "changed": "whether the file differs from what was there before, also if that was none; null if nothing was compared",
     "previous_sha256": "of what changed was compared with, in hex; null if there was none",
     "warnings": "doubts that are no failure",
-    "meta": "what else the list says of it; reserved",
+    "meta": "what else the list says of it",
 }
 
 

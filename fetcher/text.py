@@ -52,6 +52,11 @@ def middle_cut(text: str, width: int) -> str:
     return f"{text[:head]}...{text[len(text) - (keep - head) :]}"
 
 
+def place(source: str, line: int) -> str:
+    """Return where a row stands, for people: ``urls.txt:12``."""
+    return f"{middle_cut(printable(source), 80)}:{line}"
+
+
 def size_text(count: float) -> str:
     """Return a number of bytes for people: ``812 B``, ``4.20 MB``, ``659 MB`` (powers of 1000)."""
     if count < 999.5:

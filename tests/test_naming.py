@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fetcher.claims import Names, _variants
 from fetcher.errors import UsageError
 from fetcher.mediatypes import _remembered, extension
 from fetcher.model import Request
-from fetcher.naming import Names, Template, _clean_name, _variants
+from fetcher.naming import Template, Told, _clean_name
 from fetcher.options import DEFAULT_NAME
 from fetcher.paths import split_extension
 
@@ -35,7 +36,7 @@ def request(target: str, host: str = "h", index: int = 0, line: int = 1) -> Requ
 
 def name(target: str, content_type: str | None = None, template: Template = DEFAULT) -> str:
     """Return the target's name."""
-    return template.name(request(target), content_type, SHA, DATE)
+    return template.name(request(target), Told(content_type), SHA, DATE)
 
 
 def digest(text: str, length: int = 8) -> str:
@@ -143,7 +144,7 @@ def test_escapes_are_decoded_only_where_that_is_safe(path: str, expected: str) -
 )
 def test_host_becomes_one_part(host: str, expected: str) -> None:
     """A host is a single folder without colons, never one that means something else."""
-    assert DEFAULT.name(request("http://h/a", host), None, None, DATE) == f"{expected}/a"
+    assert DEFAULT.name(request("http://h/a", host), Told(), None, DATE) == f"{expected}/a"
 
 
 @pytest.mark.parametrize("target", ["a", "/a", "http:a", "//", "?", "", "http://", "http://[::1/a", "x://h", "é\ud8ff"])
@@ -176,7 +177,7 @@ def test_target_need_not_be_a_url(target: str) -> None:
 def test_template_fields(template: str, expected: str) -> None:
     """Every field has its documented value; literal text is made safe like the rest."""
     wanted = request("http://e.org/d/f.tar.gz?q=1", "e.org", index=7, line=42)
-    assert Template.parse(template).name(wanted, "text/html", SHA, DATE) == expected
+    assert Template.parse(template).name(wanted, Told("text/html"), SHA, DATE) == expected
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,9 @@ def test_bad_template_says_why_and_lists_the_fields(template: str, reason: str) 
     """A template that cannot work is a usage error, before anything is fetched."""
     with pytest.raises(UsageError, match=re.escape(reason)) as caught:
         Template.parse(template)
-    assert "{host} {path} {dir} {stem} {ext} {query} {n:06} {line} {id} {sha256} {urlhash} {date}" in str(caught.value)
+    assert "{host} {path} {dir} {stem} {ext} {query} {n:06} {line} {id} {filename} {sha256} {urlhash} {date}" in str(
+        caught.value
+    )
 
 
 def test_digest_template_needs_the_body() -> None:
@@ -219,7 +222,7 @@ def test_digest_template_needs_the_body() -> None:
     assert template.needs_body
     assert not Template.parse("{urlhash}").needs_body
     with pytest.raises(ValueError, match="digest"):
-        template.name(request("http://h/a"), None, None, DATE)
+        template.name(request("http://h/a"), Told(), None, DATE)
 
 
 def test_long_part_is_cut_on_a_character_and_keeps_its_extension() -> None:
@@ -290,8 +293,8 @@ templates = st.sampled_from(
 def test_name_is_safe_and_portable(target: str, host: str, content_type: str | None, template: Template) -> None:
     """Whatever a URL holds, its name lies inside the directory and suits every common file system."""
     wanted = request("http://h/" + target, host)
-    path = template.name(wanted, content_type, SHA, DATE)
-    assert path == template.name(wanted, content_type, SHA, DATE)
+    path = template.name(wanted, Told(content_type), SHA, DATE)
+    assert path == template.name(wanted, Told(content_type), SHA, DATE)
     assert path == normalize("NFC", path)
     assert len(path.encode()) <= 1000
     assert folded(path.split("/")[0]) != ".fetcher"
@@ -366,7 +369,7 @@ hosts = st.sampled_from(["h", "example.org:8080", "[::1]:80", ".fetcher", "con",
 def test_the_fast_path_is_only_faster(path: str, host: str, content_type: str | None, scheme: str) -> None:
     """A target that needs no mending gets the name that it gets by the long way."""
     wanted = request(f"{scheme}://h{path}", host)
-    assert DEFAULT.name(wanted, content_type, None, DATE) == DEFAULT._name(wanted, content_type, None, DATE)
+    assert DEFAULT.name(wanted, Told(content_type), None, DATE) == DEFAULT._name(wanted, Told(content_type), None, DATE)
 
 
 @pytest.mark.parametrize(
@@ -381,8 +384,8 @@ def test_common_targets_take_the_fast_path(path: str) -> None:
 @given(part=st.text(st.characters(exclude_characters="/{}"), min_size=1, max_size=16).filter(str.strip))
 def test_safe_text_stays_as_it_is(part: str) -> None:
     """Making a safe part safe again changes nothing."""
-    once = Template.parse("x/" + part + "x").name(request("http://h/"), None, None, DATE)
-    assert Template.parse(once).name(request("http://h/"), None, None, DATE) == once
+    once = Template.parse("x/" + part + "x").name(request("http://h/"), Told(), None, DATE)
+    assert Template.parse(once).name(request("http://h/"), Told(), None, DATE) == once
 
 
 def test_later_owner_gets_a_variant() -> None:

@@ -19,7 +19,7 @@ FULL = Record(
     status=200, path="h/x.html", bytes=12, wire_bytes=9, sha256="ab" * 32, content_type="text/html", charset="utf-8",
     etag='"x"', last_modified="yesterday", http_version="1.1", remote_ip="192.0.2.1", redirects=(Redirect(301, "http://h/x"),),
     attempts=2, retried=("dns",), resumed_from=3, started_at="2026-11-21T03:00:00.000Z", elapsed=1.5, timings=Timings(dns=0.1),
-    headers={"etag": ['"x"']}, duplicate_of=1, changed=True, previous_sha256="cd" * 32,
+    headers={"etag": ['"x"']}, asked={"name": "n"}, duplicate_of=1, changed=True, previous_sha256="cd" * 32,
     warnings=("length_unknown",), meta={"a": 1},
 )  # fmt: skip
 

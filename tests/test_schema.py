@@ -29,7 +29,7 @@ def test_printed(run_fetcher: Command) -> None:
     assert schema == record_schema()
     assert tuple(schema["properties"]) == tuple(schema["required"]) == RECORD_KEYS
     assert schema["$schema"].endswith("/2020-12/schema")
-    assert schema["$id"] == "urn:fetcher:record:2"
+    assert schema["$id"] == "urn:fetcher:record:3"
 
 
 def test_every_meaning_is_used() -> None:

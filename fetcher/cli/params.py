@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from fetcher.errors import FetchError, UsageError
+from fetcher.headers import fault, is_value
 from fetcher.model import Headers
 from fetcher.options import MOST_ADAPTIVE
 from fetcher.text import printable
@@ -16,25 +17,6 @@ _SIZE: Final = re.compile(_NUMBER + r"\s*([kKmMgGtT]?)(i?)[bB]?")
 _DURATION: Final = re.compile(_NUMBER + r"\s*(ms|s|m|h|)")
 _RATE: Final = re.compile(_NUMBER + r"\s*(?:/\s*([smh]))?")
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-#: Field names are tokens (RFC 9110 section 5.6.2); values are visible text, blanks and tabs (section 5.5).
-_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]*")
-#: What the request itself decides.
-_OURS: Final = frozenset(
-    {
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "accept-encoding",
-        "te",
-        "upgrade",
-        "range",
-        "if-range",
-        "if-none-match",
-        "if-modified-since",
-    }
-)
 
 
 def whole(option: str, text: str) -> int:
@@ -146,7 +128,7 @@ def certificates(option: str, text: str) -> Path:
 
 def field_value(option: str, text: str) -> str:
     """Return a header field's value; raises UsageError."""
-    if _FIELD_VALUE.fullmatch(text.strip()) is None:
+    if not is_value(text.strip()):
         raise UsageError(f"{option}: control characters have no place in a header field")
     return text.strip()
 
@@ -180,20 +162,12 @@ def _lines(option: str, path: str) -> list[tuple[int, str]]:
 
 def _field(where: str, text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
-    if not colon:
-        raise _no_field(where)
-    return field(where, name.strip(), value.strip())
+    return field(where, name.strip() if colon else "", value.strip())
 
 
 def field(where: str, name: str, value: str) -> tuple[str, str]:
     """Return a header field, its value without outer blanks; raises UsageError, which does not show the value."""
     value = value.strip(" \t")
-    if _FIELD_NAME.fullmatch(name) is None or _FIELD_VALUE.fullmatch(value) is None:
-        raise _no_field(where)
-    if name.lower() in _OURS:
-        raise UsageError(f"{where}: {name} is decided by the request itself")
+    if (wrong := fault(name, value)) is not None:
+        raise UsageError(f"{where}: {wrong}")
     return name, value
-
-
-def _no_field(where: str) -> UsageError:
-    return UsageError(f"{where}: write a header field such as 'Accept: text/html'")

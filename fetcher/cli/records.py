@@ -62,8 +62,11 @@ def _chosen(past: Past, wanted: Wanted) -> Iterator[bytes]:
     def fits(said: Fact) -> bool:
         return not (wanted.failed and said.ok) and (paths is None or said.path in paths)
 
-    records = past.every() if wanted.every else past.latest(lambda said: key is None or said.key == key)
-    return (line for _, line, said in records if (key is None or said.key == key) and fits(said))
+    def is_asked_for(said: Fact) -> bool:
+        return key is None or said.key.partition("#")[0] == key.partition("#")[0]
+
+    records = past.every() if wanted.every else past.latest(is_asked_for)
+    return (line for _, line, said in records if is_asked_for(said) and fits(said))
 
 
 def _checked(line: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Self
 from fetcher.engines.base import Past
 from fetcher.events import Event
 from fetcher.model import Record, Request, Stop
+from fetcher.naming import Told
 from fetcher.origins import Hold
 
 _HEADER: Final = 4
@@ -50,7 +51,7 @@ class Claim(NamedTuple):
     """From a worker: what is this request's body called? See :class:`fetcher.sinks.base.NameGiver`."""
 
     key: str
-    content_type: str | None
+    told: Told
     digest: str | None
     obstacle: str | None
 

@@ -21,6 +21,7 @@ from fetcher.events import Counters, Observer, Retrying, Ruled, Settled, Transfe
 from fetcher.fetch import Fetch, Progress, PutOff
 from fetcher.history import History, untried
 from fetcher.hosts import Hosts
+from fetcher.mirrors import at_mirror
 from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.options import Options
 from fetcher.origins import Hold, Pushback, Refusal
@@ -80,6 +81,10 @@ class Inline:
         if retried:
             clock = self._clock
             self._histories[request.index] = History(request, clock.now(), clock.monotonic(), len(retried), retried)
+        self._take(request, not_before)
+
+    def _take(self, request: Request, not_before: float | None = None) -> None:
+        """Let a request wait for its turn, unless its host is down."""
         if self._down and (reason := self._why_down(request.host)):
             self._turn_away(request, reason)
             return
@@ -198,7 +203,7 @@ class Inline:
         clock, counters = self._clock, self._counters
         started = clock.monotonic()
         _, progress = self._put_off.pop(request.index, (None, None))
-        history = self._histories.get(request.index) or History(request, clock.now(), started)
+        history = self._histories.get(request.index) or History(request.primary or request, clock.now(), started)
         transfer = Transfer(request, started, last_byte=started)
         customer.started(request)
         counters.active[request.index] = transfer
@@ -223,17 +228,24 @@ class Inline:
         error = attempt.error
         if error is not None and error.kind == ErrorKind.DISK:
             customer.give_up(Stop.DISK, error.message)
-        delay = self._retries.delay(attempt, history.retried, clock.random()) if self._stopped is None else None
+        retried = history.retried[history.elsewhere :]
+        delay = self._retries.delay(attempt, retried, clock.random()) if self._stopped is None else None
         if delay is not None and self._down and self._why_down(request.host):
             delay = None
-        if error is None or delay is None:
+        again: Request | None = request
+        if error is not None and delay is None and self._stopped is None and (again := at_mirror(request, error)):
+            delay, history = 0.0, history.at_mirror()
+        if error is None or delay is None or again is None:
             self._histories.pop(request.index, None)
             await customer.settle(_settled(history))
             return
         self._histories[request.index] = history
-        self._scheduler.add(request, clock.monotonic() + delay)
         counters.retry(request.host, error.kind)
         self._observe(Retrying(request, error, number, delay))
+        if again is not request:
+            self._take(again)
+            return
+        self._scheduler.add(request, clock.monotonic() + delay)
         self._offer()
 
     async def _ask(self, request: Request, asking: Asking, customer: Customer) -> None:
@@ -322,6 +334,11 @@ class Inline:
                 request, error = self._untried.popleft()
                 self._put_off.pop(request.index, None)
                 history = self._histories.pop(request.index, None)
+                if (mirror := at_mirror(request)) is not None:
+                    if history is not None:
+                        self._histories[request.index] = history.at_mirror()
+                    self._take(mirror)
+                    continue
                 if history is not None and history.last is not None:
                     await customer.settle(_settled(history))
                 else:

@@ -228,9 +228,9 @@ class Processes:
             case Begun(key) if key in worker.orders:
                 worker.fruitful = True
                 self._begin(worker.orders[key])
-            case Claim(key, content_type, digest, obstacle) if key in worker.orders:
+            case Claim(key, told, digest, obstacle) if key in worker.orders:
                 request = worker.orders[key].request
-                worker.tell(Named(key, *await self._naming.reserve(request, content_type, digest, obstacle)))
+                worker.tell(Named(key, *await self._naming.reserve(request, told, digest, obstacle)))
             case Done(record, line, key, ended_bytes) if key in worker.orders:
                 self._forget(worker, key)
                 self._count(worker, ended_bytes)

@@ -33,6 +33,7 @@ from fetcher.engines.channel import (
 from fetcher.errors import words_of
 from fetcher.events import Counters, Event, Settled
 from fetcher.model import Request, Stop
+from fetcher.naming import Told
 from fetcher.options import Options
 from fetcher.origins import Hold
 from fetcher.sinks.base import Name
@@ -88,13 +89,11 @@ class Desk:
         """Tell the run what has happened."""
         self._channel.send(Heard(event))
 
-    async def reserve(
-        self, request: Request, content_type: str | None, digest: str | None, obstacle: str | None = None
-    ) -> Name:
+    async def reserve(self, request: Request, told: Told, digest: str | None, obstacle: str | None = None) -> Name:
         """Ask the run for a name."""
         future: asyncio.Future[Name] = asyncio.get_running_loop().create_future()
         self._names[request.key] = future
-        self._channel.send(Claim(request.key, content_type, digest, obstacle))
+        self._channel.send(Claim(request.key, told, digest, obstacle))
         try:
             return await future
         finally:

@@ -3,7 +3,9 @@
 from typing import NamedTuple, Protocol
 
 from fetcher.conditional import Held
+from fetcher.errors import ErrorKind, FetchError
 from fetcher.model import Head, Request, Stored
+from fetcher.naming import Told
 
 
 class Writer(Protocol):
@@ -17,7 +19,10 @@ class Writer(Protocol):
         ...
 
     async def commit(self) -> Stored:
-        """Make the body visible under its final name, whole, and say where. Raises LocalError."""
+        """Make the body visible under its final name, whole, and say where.
+
+        Raises LocalError, and FetchError as :func:`check_digest` does, with nothing made visible.
+        """
         ...
 
     async def abort(self) -> None:
@@ -44,6 +49,14 @@ class Sink(Protocol):
         ...
 
 
+def check_digest(request: Request, digest: str | None) -> None:
+    """Raise FetchError of kind ``checksum`` if the list says that a body has another SHA-256, in hex."""
+    expected = None if request.details is None else request.details.sha256
+    if expected is not None and digest != expected:
+        found = "none" if digest is None else f"{digest[:16]}..."
+        raise FetchError(ErrorKind.CHECKSUM, f"sha256 is {found}, the list says {expected[:16]}...")
+
+
 class Name(NamedTuple):
     """The relative path that a body gets, and whether an earlier run has made the file there for the same URL."""
 
@@ -59,8 +72,6 @@ class NameGiver(Protocol):
         """Whether a name depends on the digest of its body."""
         ...
 
-    async def reserve(
-        self, request: Request, content_type: str | None, digest: str | None, obstacle: str | None = None
-    ) -> Name:
+    async def reserve(self, request: Request, told: Told, digest: str | None, obstacle: str | None = None) -> Name:
         """Return the name of this body, unlike that of any other URL; ``obstacle`` is a path that nobody can have."""
         ...

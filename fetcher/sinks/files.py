@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import aiofiles
 
 from fetcher.atomic import whole
+from fetcher.claims import Names
 from fetcher.conditional import Held
 from fetcher.disk import Disk
 from fetcher.errors import LocalError, words_of
 from fetcher.model import Head, Request, Stored
-from fetcher.naming import Names, Template
-from fetcher.sinks.base import Name, NameGiver
+from fetcher.naming import Template, Told
+from fetcher.sinks.base import Name, NameGiver, check_digest
 from fetcher.sinks.partial import Partials
 from fetcher.sinks.shelf import WRITING, Shelf
 
@@ -51,18 +52,20 @@ class Naming:
         """Whether a name depends on the digest of its body."""
         return self._template.needs_body
 
-    def claim(self, request: Request, content_type: str | None, digest: str | None) -> str:
+    def foresee(self, request: Request) -> str | None:
+        """Return the relative path that a body will get, but for an extension, if that can be known before it comes."""
+        return self.claim(request, Told(), None) if self._template.foresees(request) else None
+
+    def claim(self, request: Request, told: Told, digest: str | None) -> str:
         """Return the relative path that this body gets; equal bodies share one where names come from the digest."""
-        name = self._template.name(request, content_type, digest, self._date)
+        name = self._template.name(request, told, digest, self._date)
         return self._names.claim(name, self._owner(request.key, digest))
 
-    async def reserve(
-        self, request: Request, content_type: str | None, digest: str | None, obstacle: str | None = None
-    ) -> Name:
+    async def reserve(self, request: Request, told: Told, digest: str | None, obstacle: str | None = None) -> Name:
         """Return the name of this body; what lies at ``obstacle`` is not ours."""
         if obstacle is not None:
             self._names.avoid(obstacle)
-        path = self.claim(request, content_type, digest)
+        path = self.claim(request, told, digest)
         return Name(path, self._names.remembers(path, self._owner(request.key, digest)))
 
     def remember(self, path: str, key: str, digest: str) -> None:
@@ -70,7 +73,8 @@ class Naming:
         self._names.remember(path, self._owner(key, digest))
 
     def _owner(self, key: str, digest: str | None) -> str:
-        return digest if digest is not None and self.needs_body else key
+        # Behind a "#" is a name that the list gives, which depends on no digest.
+        return digest if digest is not None and self.needs_body and "#" not in key else key
 
 
 class FilesSink:
@@ -122,6 +126,7 @@ class _FileWriter:
         self._sink = sink
         self._request = request
         self._head = head
+        self._told = Told(head.content_type, head.disposition)
         self._digest = sha256()
         self._waiting: list[bytes] = []
         self._waiting_size = 0
@@ -150,10 +155,11 @@ class _FileWriter:
     async def commit(self) -> Stored:
         self._worth_holding = False
         sink, key = self._sink, self._request.key
-        if self._begun or sink.naming.needs_body or sink.partials.may_hold(key):
+        expects = self._request.details is not None and self._request.details.sha256 is not None
+        if self._begun or sink.naming.needs_body or expects or sink.partials.may_hold(key):
             return await self._finished(self._commit())
         body = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        path, ours = await sink.naming.reserve(self._request, self._head.content_type, None)
+        path, ours = await sink.naming.reserve(self._request, self._told, None)
         self._partial = sink.partials.fresh()
         try:
             digest, obstacle = await sink.disk.together(sink.shelf.store, body, self._partial, path, ours, self._before)
@@ -194,6 +200,7 @@ class _FileWriter:
     async def _commit(self) -> Stored:
         await self._flush_and_close()
         digest = self._digest.hexdigest()
+        check_digest(self._request, digest)
         path = await self._place(digest)
         await self._forget()
         return Stored(path, self._size, digest)
@@ -203,7 +210,7 @@ class _FileWriter:
         sink = self._sink
         path = ""
         for _ in range(_NAMES):
-            path, ours = await sink.naming.reserve(self._request, self._head.content_type, digest, obstacle)
+            path, ours = await sink.naming.reserve(self._request, self._told, digest, obstacle)
             obstacle = await sink.disk.together(sink.shelf.place, self._partial, path, ours, digest, self._before)
             if obstacle is None:
                 return path

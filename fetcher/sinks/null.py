@@ -6,13 +6,15 @@ from typing import Final
 
 from fetcher.conditional import Held
 from fetcher.model import Head, Request, Stored
+from fetcher.sinks.base import check_digest
 
 #: Larger pieces are hashed on a thread, in bytes: hashing takes longer than the hop.
 _LARGE: Final = 128 * 1024
 
 
 class _NullWriter:
-    def __init__(self) -> None:
+    def __init__(self, request: Request) -> None:
+        self._request = request
         self._digest = sha256()
         self._size = 0
 
@@ -24,7 +26,9 @@ class _NullWriter:
         self._size += len(chunk)
 
     async def commit(self) -> Stored:
-        return Stored(None, self._size, self._digest.hexdigest())
+        digest = self._digest.hexdigest()
+        check_digest(self._request, digest)
+        return Stored(None, self._size, digest)
 
     async def abort(self) -> None:
         pass
@@ -41,4 +45,4 @@ class NullSink:
 
     async def open(self, request: Request, head: Head, held: Held | None = None) -> _NullWriter:  # noqa: ARG002
         """Prepare to count and hash one body."""
-        return _NullWriter()
+        return _NullWriter(request)

@@ -3,18 +3,22 @@
 import asyncio
 from collections.abc import Sequence
 
+import orjson
+
 from fetcher.atomic import AtomicFile
+from fetcher.columns import values_of
 from fetcher.events import Settled
-from fetcher.model import Record
+from fetcher.model import Record, Row
 from fetcher.plan import again
-from fetcher.text import printable
+from fetcher.text import harmless_json, printable
 
 
 class FailedList:
     """Writes each failed line below a comment that says where it stood and why it failed.
 
-    A line that would be read back as another one is a comment too: one with a newline in it, one whose bytes were no
-    text and stand escaped, and the complaint of a list that could not be read to its end.
+    It is an object of JSON if its list said more of it than the URL. A line that would be read back as another one is
+    a comment too: one with a newline in it, one whose bytes were no text and stand escaped, one whose header fields
+    stand in its list only, and the complaint of a list that could not be read to its end.
     """
 
     def __init__(self, file: AtomicFile) -> None:
@@ -29,8 +33,16 @@ class FailedList:
 
 def entry(record: Record) -> str:
     """Return a record as lines of a list; a failed one below a comment that says where it stood and why it failed."""
-    line = record.url if again(record) is not None else f"# {printable(record.url)}"
+    row = again(record)
+    line = f"# {printable(record.url)}" if row is None else _line(row)
     if record.ok:
         return f"{line}\n"
     kind = record.error.kind if record.error is not None else ""
     return f"# {kind} ({printable(record.source)}:{record.line})\n{line}\n"
+
+
+def _line(row: Row) -> str:
+    """Return the URL; as an object if it says more, or would be read back as something else."""
+    if row.details is None and row.text[:1] not in "{#" and row.text == row.text.strip():
+        return row.text
+    return harmless_json(orjson.dumps(values_of(row))).decode()
