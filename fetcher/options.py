@@ -24,6 +24,18 @@ class Carrier(StrEnum):
     CURL = "curl"
 
 
+class Form(StrEnum):
+    """The forms that a list can have; AUTO is told by its name and its first bytes."""
+
+    AUTO = "auto"
+    LINES = "lines"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    TSV = "tsv"
+    PARQUET = "parquet"
+    SITEMAP = "sitemap"
+
+
 class Existing(StrEnum):
     """What to do with a URL that an earlier run has fetched: nothing, ask if it has changed, or fetch it again."""
 
@@ -148,6 +160,18 @@ class Output:
 
     def __post_init__(self) -> None:
         _require(self.wait >= 0, "wait must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """How lists are read: their ``form``, which ``column`` has the URLs, and if these are patterns (``glob``)."""
+
+    form: Form = Form.AUTO
+    column: str = "url"
+    glob: bool = False
+
+    def __post_init__(self) -> None:
+        _require(bool(self.column), "column must not be empty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

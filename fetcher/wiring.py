@@ -20,7 +20,7 @@ from fetcher.lanes import Lanes, keeps, share, worker_count
 from fetcher.lock import Patience
 from fetcher.model import timestamp
 from fetcher.naming import Template
-from fetcher.options import Carrier, Options, Timeouts, Tls
+from fetcher.options import Carrier, Form, Listing, Options, Timeouts, Tls
 from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
 from fetcher.sinks.base import Sink
@@ -29,8 +29,11 @@ from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
 from fetcher.sources.argv import ArgvSource
 from fetcher.sources.base import Source
-from fetcher.sources.opener import check
-from fetcher.sources.text import TextSource
+from fetcher.sources.forms import by_name, reader_of
+from fetcher.sources.globbed import GlobbedSource
+from fetcher.sources.listfile import ListSource
+from fetcher.sources.opener import check, rereadable
+from fetcher.sources.parquet import ParquetSource
 from fetcher.transport.base import Reach, Transport
 from fetcher.transport.proxies import Proxies
 
@@ -81,7 +84,6 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             sink = files = FilesSink(directory, Partials(journal.partial), naming, disk)
             if not options.dry_run:
                 await files.take_up()
-        named = options.output.save and not template.needs_body
         engine: Engine
         if workers > 1 and not options.dry_run:
             engine = _processes(options, workers, naming, ears)
@@ -95,7 +97,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             clock=ears.clock,
             counters=ears.counters,
             observe=ears.observe,
-            preview=lambda request: naming.claim(request, None, None) if named else None,
+            preview=naming.foresee if options.output.save else lambda _: None,
         )
         yield Run(options, parts)
 
@@ -177,11 +179,16 @@ def _affordable(options: Options, observe: Observer) -> Options:
     return replace(options, limits=replace(options.limits, concurrency=allowed))
 
 
-def sources(arguments: Iterable[str]) -> list[Source]:
+def sources(arguments: Iterable[str], listing: Listing) -> list[Source]:
     """Return what the words of a command line name: literal URLs, list files, ``-`` for standard input.
 
-    Adjacent URLs are one source. Raises UsageError if a file cannot be read.
+    Adjacent URLs are one source. Raises UsageError if a file cannot be read, or needs what is not installed.
     """
+    found = _named(arguments, listing)
+    return [GlobbedSource(source) for source in found] if listing.glob else found
+
+
+def _named(arguments: Iterable[str], listing: Listing) -> list[Source]:
     found: list[Source] = []
     urls: list[tuple[int, str]] = []
     for position, word in enumerate(arguments, start=1):
@@ -191,8 +198,17 @@ def sources(arguments: Iterable[str]) -> list[Source]:
         if urls:
             found.append(ArgvSource(urls))
             urls = []
-        check(word)
-        found.append(TextSource(word))
+        found.append(_list(word, listing))
     if urls:
         found.append(ArgvSource(urls))
     return found
+
+
+def _list(path: str, listing: Listing) -> Source:
+    check(path)
+    form = by_name(path) if listing.form is Form.AUTO else listing.form
+    if form is Form.PARQUET and rereadable(path):
+        table = ParquetSource(path, listing.column)
+        table.check()
+        return table
+    return ListSource(path, partial(reader_of, form, listing.column))

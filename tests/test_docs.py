@@ -23,13 +23,13 @@ from fetcher.cli.flags import Flags, kinds
 from fetcher.errors import MAX_MESSAGE, ONCE, Error, ErrorKind, http_kind, is_transient
 from fetcher.events import Counters
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
-from fetcher.naming import Template
+from fetcher.naming import Template, Told
 from fetcher.options import Limits, Retries, Timeouts
 from fetcher.plan import Planner
 from fetcher.run import GRACE
 from fetcher.schema import record_schema
 from fetcher.sinks import files
-from fetcher.sources.text import MAX_LINE
+from fetcher.sources.framing import MAX_LINE
 from fetcher.status import ExitStatus
 from fetcher.transport import connector, session
 from fetcher.urls import MAX_URL
@@ -215,7 +215,7 @@ def test_file_names() -> None:
     for url, path in (map("".join, map(words, row)) for row in table("File names")):
         request = Planner().plan(Row("list", 1, url))
         assert isinstance(request, Request)
-        assert Template.parse(Flags().name).name(request, None, None, "2026-01-01") == path
+        assert Template.parse(Flags().name).name(request, Told(), None, "2026-01-01") == path
 
 
 # --- promises and bounds

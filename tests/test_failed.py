@@ -12,8 +12,10 @@ from fetcher.errors import Error, LocalError
 from fetcher.events import Settled
 from fetcher.model import Outcome, Record, Request, Row, to_line
 from fetcher.plan import Planner
-from fetcher.sources.text import Framer, TextSource, parse
+from fetcher.sources.framing import Framer
+from fetcher.sources.text import parse
 from fetcher.views.failed import FailedList, entry
+from tests.lists import list_at
 
 
 def record(row: Row, kind: str | None = "http.404") -> Record:
@@ -39,7 +41,7 @@ async def written(path: Path, *records: Record) -> str:
 
 async def read_back(path: Path) -> list[str]:
     """Return the lines that a list file asks for."""
-    async with aclosing(TextSource(str(path)).rows()) as rows:
+    async with aclosing(list_at(str(path)).rows()) as rows:
         return [row.text async for row in rows]
 
 
@@ -84,7 +86,7 @@ async def test_reads_back(tmp_path: Path, url: str) -> None:
     "row",
     [
         Row("argv", 1, "http://h/a\nhttp://evil/b", Error.of("invalid_url", "control character")),
-        *parse("list", next(iter([*Framer().feed(b"http://h/\xe9\n")]))),
+        *parse("list", next(iter([*Framer().feed(b"http://h/\xe9\n")])), "url"),
         Row("urls.txt.gz", 9, "urls.txt.gz", Error.of("bad_record", "compressed data ends early")),
     ],
 )
@@ -109,10 +111,10 @@ def test_any_list(lines: list[str]) -> None:
     """What any list of text asks for, all of it failed, is what its failed list asks for."""
     framer = Framer()
     framed = [*framer.feed("".join(f"{line}\n" for line in lines).encode()), *framer.end()]
-    rows = [row for part in framed for row in parse("list", part)]
+    rows = [row for part in framed for row in parse("list", part, "url")]
     again = Framer()
     text = "".join(entry(record(row)) for row in rows).encode()
-    back = [row.text for part in [*again.feed(text), *again.end()] for row in parse("failed", part)]
+    back = [row.text for part in [*again.feed(text), *again.end()] for row in parse("failed", part, "url")]
     assert back == [row.text for row in rows]
 
 

@@ -25,7 +25,7 @@ from fetcher.naming import STATE_DIRECTORY
 from fetcher.options import Bounds, Existing, Limits, Options, Output, Retries, Timeouts
 from fetcher.robots import Gate
 from fetcher.run import GRACE, Parts, Run
-from fetcher.sources.text import TextSource
+from fetcher.sources.listfile import ListSource
 from fetcher.transport.base import Hop
 from fetcher.wiring import Ears, opened
 from tests.fakes import (
@@ -42,6 +42,7 @@ from tests.fakes import (
     Writer,
     simulated,
 )
+from tests.lists import list_at
 from tests.server import Scope
 
 UNAVAILABLE: Final = Answer(status=503)
@@ -1032,11 +1033,11 @@ class Listener:
         self.records += [settled.record for settled in batch]
 
 
-def listed(options: Options, lines: Sequence[str]) -> TextSource:
+def listed(options: Options, lines: Sequence[str]) -> ListSource:
     """Return a list file of these lines."""
     path = options.output.directory.parent / "urls.txt"
     path.write_text("".join(f"{line}\n" for line in lines))
-    return TextSource(str(path))
+    return list_at(str(path))
 
 
 @asynccontextmanager

@@ -23,9 +23,13 @@ from fetcher.errors import ErrorKind, UsageError
 from fetcher.model import Row
 from fetcher.sources import opener
 from fetcher.sources.argv import ArgvSource
-from fetcher.sources.opener import ReadError, check, chunks
-from fetcher.sources.text import MAX_LINE, Framer, TextSource, parse, tally
+from fetcher.sources.base import ReadError
+from fetcher.sources.framing import MAX_LINE, Framer
+from fetcher.sources.listfile import ListSource
+from fetcher.sources.opener import check, chunks
+from fetcher.sources.text import parse, tally
 from tests.contracts.source_contract import Make, SourceContract, collect, open_descriptors
+from tests.lists import list_at
 
 
 def listed(urls: Sequence[str]) -> bytes:
@@ -62,10 +66,10 @@ class TestFile(SourceContract):
     def make(self, tmp_path: Path) -> Make:
         """A plain file."""
 
-        def make(urls: Sequence[str]) -> TextSource:
+        def make(urls: Sequence[str]) -> ListSource:
             path = tmp_path / "urls.txt"
             path.write_bytes(listed(urls))
-            return TextSource(str(path))
+            return list_at(str(path))
 
         return make
 
@@ -75,11 +79,11 @@ class TestGzip(SourceContract):
     def make(self, tmp_path: Path) -> Make:
         """A gzip file of two members and padding, under any name."""
 
-        def make(urls: Sequence[str]) -> TextSource:
+        def make(urls: Sequence[str]) -> ListSource:
             data = listed(urls)
             path = tmp_path / "urls"
             path.write_bytes(gzip.compress(data[:1000], 1) + gzip.compress(data[1000:], 1) + bytes(600))
-            return TextSource(str(path))
+            return list_at(str(path))
 
         return make
 
@@ -91,13 +95,13 @@ class TestPipe(SourceContract):
         reads: list[int] = []
         threads: list[threading.Thread] = []
 
-        def make(urls: Sequence[str]) -> TextSource:
+        def make(urls: Sequence[str]) -> ListSource:
             read, write = os.pipe()
             reads.append(read)
             thread = threading.Thread(target=write_and_close, args=(write, listed(urls)))
             threads.append(thread)
             thread.start()
-            return TextSource("-", read)
+            return list_at("-", read)
 
         yield make
         for read in reads:
@@ -142,7 +146,7 @@ def rows_of(pieces: Iterable[bytes], limit: int = MAX_LINE) -> list[Row]:
     """Return the rows of a list that comes in the given pieces."""
     framer = Framer(limit)
     framed = [lines for piece in pieces for lines in framer.feed(piece)] + list(framer.end())
-    rows = [row for lines in framed for row in parse("urls.txt", lines)]
+    rows = [row for lines in framed for row in parse("urls.txt", lines, "url")]
     assert sum(map(tally, framed)) == len(rows)
     return rows
 
@@ -244,7 +248,7 @@ async def test_any_file(data: bytes, packed: bool) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(gzip.compress(data) if packed else data)
         file.flush()
-        source = TextSource(file.name)
+        source = list_at(file.name)
         rows = await collect(source)
         expected = 1 if is_utf16(data) else len(reference(data, MAX_LINE))
         assert (len(rows), await source.count()) == (expected, expected)
@@ -256,7 +260,7 @@ async def test_utf16(tmp_path: Path, encoding: str, text: str) -> None:
     """A list in UTF-16 is one row that says what to do."""
     path = tmp_path / "urls.txt"
     path.write_bytes(f"\ufeff{text}".encode(encoding))
-    source = TextSource(str(path))
+    source = list_at(str(path))
     [row] = await collect(source)
     assert row.error is not None
     assert (row.line, row.text, row.error.kind) == (1, str(path), ErrorKind.BAD_RECORD)
@@ -271,7 +275,7 @@ async def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
     """A name in .gz over plain bytes is a plain list."""
     path = tmp_path / "urls.gz"
     path.write_bytes(b"http://h/a\n")
-    assert [row.text for row in await collect(TextSource(str(path)))] == ["http://h/a"]
+    assert [row.text for row in await collect(list_at(str(path)))] == ["http://h/a"]
 
 
 async def test_gzip_cut_anywhere(tmp_path: Path) -> None:
@@ -282,7 +286,7 @@ async def test_gzip_cut_anywhere(tmp_path: Path) -> None:
     for length in range(2, len(packed)):
         path.write_bytes(packed[:length])
         known = zlib.decompressobj(wbits=31).decompress(packed[:length]).count(b"\n")
-        source = TextSource(str(path))
+        source = list_at(str(path))
         *rows, last = await collect(source)
         assert [row.text for row in rows] == urls[:known]
         assert last.error is not None
@@ -301,7 +305,7 @@ async def test_gzip_cut_with_more_inside(tmp_path: Path, monkeypatch: pytest.Mon
     for length in range(20, len(packed)):
         path.write_bytes(packed[:length])
         known = zlib.decompressobj(wbits=31).decompress(packed[:length]).count(b"\n")
-        assert len(await collect(TextSource(str(path)))) == known + 1
+        assert len(await collect(list_at(str(path)))) == known + 1
 
 
 @pytest.mark.parametrize(
@@ -317,7 +321,7 @@ async def test_gzip_damaged(tmp_path: Path, packed: bytes) -> None:
     """Damage is told after everything that could be unpacked."""
     path = tmp_path / "urls.txt.gz"
     path.write_bytes(packed)
-    *rows, last = await collect(TextSource(str(path)))
+    *rows, last = await collect(list_at(str(path)))
     assert [row.text for row in rows] == ["http://h/a", "http://h/b"]
     assert last.error is not None
     assert last.error.message == f"{path}: compressed data is damaged after line 2"
@@ -328,7 +332,7 @@ async def test_gzip_byte_by_byte(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(opener, "_PIECE", 1)
     pipe.write.write(gzip.compress(b"http://h/a\n") + gzip.compress(b"http://h/b\n") + bytes(3))
     pipe.write.close()
-    assert [row.text for row in await collect(TextSource("-", pipe.read.fileno()))] == ["http://h/a", "http://h/b"]
+    assert [row.text for row in await collect(list_at("-", pipe.read.fileno()))] == ["http://h/a", "http://h/b"]
 
 
 async def test_gzip_bomb_comes_in_pieces(tmp_path: Path) -> None:
@@ -367,7 +371,7 @@ async def cancel_waiting(rows: AsyncGenerator[Row, None]) -> None:
 
 async def test_idle_pipe(pipe: Pipe) -> None:
     """A row is there while the pipe is still open; waiting for the next can be cancelled; the pipe stays as it was."""
-    source = TextSource("-", pipe.read.fileno())
+    source = list_at("-", pipe.read.fileno())
     assert await source.count() is None
     pipe.write.write(b"http://h/a\nhttp://h")
     rows = source.rows()
@@ -379,10 +383,10 @@ async def test_idle_pipe(pipe: Pipe) -> None:
 
 async def test_dev_null() -> None:
     """The null device, by name and as standard input, is an empty list."""
-    assert await collect(TextSource(os.devnull)) == []
+    assert await collect(list_at(os.devnull)) == []
     descriptor = os.open(os.devnull, os.O_RDONLY)
     try:
-        assert await collect(TextSource("-", descriptor)) == []
+        assert await collect(list_at("-", descriptor)) == []
     finally:
         os.close(descriptor)
 
@@ -394,7 +398,7 @@ async def test_redirected_file(tmp_path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.lseek(descriptor, 8, os.SEEK_SET)
-        source = TextSource("-", descriptor)
+        source = list_at("-", descriptor)
         assert await source.count() is None
         assert await collect(source) == [Row("-", 1, "http://h/a")]
     finally:
@@ -406,13 +410,13 @@ async def test_fifo(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     check(str(path))
-    source = TextSource(str(path))
+    source = list_at(str(path))
     assert await source.count() is None
     before = open_descriptors()
     await cancel_waiting(source.rows())
     assert open_descriptors() == before
 
-    rows = asyncio.create_task(collect(TextSource(str(path))))
+    rows = asyncio.create_task(collect(list_at(str(path))))
     await asyncio.to_thread(path.write_bytes, b"http://h/a\n")
     assert await rows == [Row(str(path), 1, "http://h/a")]
 
@@ -423,7 +427,7 @@ async def test_process_substitution(pipe: Pipe) -> None:
     check(path)
     pipe.write.write(b"http://h/a\n")
     pipe.write.close()
-    assert await collect(TextSource(path)) == [Row(path, 1, "http://h/a")]
+    assert await collect(list_at(path)) == [Row(path, 1, "http://h/a")]
 
 
 async def test_terminal_that_hangs_up() -> None:
@@ -431,7 +435,7 @@ async def test_terminal_that_hangs_up() -> None:
     controller, terminal = pty.openpty()
     try:
         os.write(terminal, b"http://h/a\nhttp://h")
-        async with aclosing(TextSource("-", controller).rows()) as rows:
+        async with aclosing(list_at("-", controller).rows()) as rows:
             assert (await anext(rows)).text == "http://h/a"
             os.close(terminal)
             last = await anext(rows)
@@ -446,11 +450,11 @@ async def test_terminal_that_hangs_up() -> None:
 async def test_file_gone_or_directory(tmp_path: Path) -> None:
     """A list that cannot be opened after all is one row, no traceback."""
     gone = tmp_path / "gone.txt"
-    [row] = await collect(TextSource(str(gone)))
+    [row] = await collect(list_at(str(gone)))
     assert row.error is not None
     assert (row.line, row.error.message) == (1, f"{gone}: No such file or directory")
     before = open_descriptors()
-    [row] = await collect(TextSource(str(tmp_path)))
+    [row] = await collect(list_at(str(tmp_path)))
     assert row.error is not None
     assert row.error.message == f"{tmp_path}: Is a directory"
     assert open_descriptors() == before
@@ -458,7 +462,7 @@ async def test_file_gone_or_directory(tmp_path: Path) -> None:
 
 async def test_name_that_is_no_text(tmp_path: Path) -> None:
     """A file name that is not UTF-8 is shown in the records with its bytes escaped, so that they can be written."""
-    source = TextSource(f"{tmp_path}/caf\udce9.txt")
+    source = list_at(f"{tmp_path}/caf\udce9.txt")
     [row] = await collect(source)
     assert row.source == source.name == f"{tmp_path}/caf\\xe9.txt"
 

@@ -5,6 +5,7 @@ import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 from fetcher.cli.env import Environment, command_words
 from fetcher.cli.flags import Flags
@@ -15,7 +16,9 @@ from fetcher.demosite import DemoSite, demo_lines, expected
 from fetcher.errors import UsageError
 from fetcher.events import Settled
 from fetcher.model import Summary
-from fetcher.sources.text import TextSource
+from fetcher.options import Form
+from fetcher.sources.forms import reader_of
+from fetcher.sources.listfile import ListSource
 from fetcher.status import ExitStatus
 from fetcher.text import printable
 
@@ -79,7 +82,7 @@ async def _run(flags: Flags, show: Show) -> tuple[_Judge, Summary]:
         with tempfile.TemporaryFile() as file:
             file.write("".join(f"{line}\n" for line in lines).encode())
             file.seek(0)
-            source = TextSource(_LIST, file.fileno())
+            source = ListSource(_LIST, partial(reader_of, Form.LINES, "url"), file.fileno())
             return judge, await fetch(options_of(flags), [source], [judge], show)
 
 

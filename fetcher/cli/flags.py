@@ -7,12 +7,14 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 from typer import Argument, Context, Option
 
 from fetcher.cli.config import Config, read
-from fetcher.options import Options
+from fetcher.options import Listing, Options
 
 #: What holds where nothing is typed.
 _DEFAULTS: Final = Options()
+_LISTING: Final = Listing()
 
-OUTPUT, SPEED, PATIENCE, REQUEST, PRINTING = "Output", "Speed", "Patience", "Request", "Printing"
+INPUT, OUTPUT, SPEED, PATIENCE = "Input", "Output", "Speed", "Patience"
+REQUEST, PRINTING = "Request", "Printing"
 
 
 def _option(panel: str, help_text: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -52,6 +54,17 @@ class Flags:
         list[str] | None,
         Argument(metavar="SOURCE", show_default=False, help="list file, - for standard input, or URL"),
     ] = None
+
+    input_format: Annotated[
+        str,
+        _option(INPUT, "auto, lines, ndjson, csv, tsv, parquet or sitemap", "--input-format", metavar="FORM"),
+    ] = _LISTING.form.value
+    column: Annotated[str, _option(INPUT, "which column of a table has the URLs", "--column", metavar="NAME")] = (
+        _LISTING.column
+    )
+    glob: Annotated[
+        bool, _option(INPUT, "URLs are patterns: [1-100] [001-100:3] [a-z] {a,b}", "--glob", show_default=False)
+    ] = False
 
     output_dir: Annotated[
         str, _option(OUTPUT, "where files and the run's state go", "-o", "--output-dir", metavar="DIR")
@@ -231,7 +244,7 @@ class RetryFlags(Flags):
 
 
 #: Parameters of ``get`` that ``retry`` has no use for.
-NOT_FOR_RETRY: Final = frozenset({"sources", "output_dir", "existing", "no_save"})
+NOT_FOR_RETRY: Final = frozenset({"sources", "input_format", "column", "glob", "output_dir", "existing", "no_save"})
 
 #: Parameters that no file sets: what to fetch is for the command to say, and a file names no other.
 NOT_IN_FILE: Final = frozenset({"sources", "config"})

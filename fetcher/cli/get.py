@@ -22,7 +22,20 @@ from fetcher.events import Notice
 from fetcher.lastrun import to_json
 from fetcher.model import Stop, Summary
 from fetcher.naming import STATE_DIRECTORY, Template
-from fetcher.options import Bounds, Carrier, Existing, Limits, Options, Output, Retries, Timeouts, Tls, Wire
+from fetcher.options import (
+    Bounds,
+    Carrier,
+    Existing,
+    Form,
+    Limits,
+    Listing,
+    Options,
+    Output,
+    Retries,
+    Timeouts,
+    Tls,
+    Wire,
+)
 from fetcher.status import ExitStatus, exit_status
 from fetcher.views.failed import FailedList
 from fetcher.views.ndjson import NdjsonWriter
@@ -107,6 +120,12 @@ def _options(flags: Flags) -> Options:
     )
 
 
+def listing_of(flags: Flags) -> Listing:
+    """Return how lists are read; raises UsageError."""
+    form = Form(params.choice("--input-format", flags.input_format, tuple(Form)))
+    return Listing(form=form, column=flags.column, glob=flags.glob)
+
+
 def _if_given(parse: Callable[[str, str], _T], option: str, text: str | None) -> _T | None:
     return None if text is None else parse(option, text)
 
@@ -120,7 +139,7 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     from fetcher.wiring import maker, sources
 
     maker(options)
-    found = sources(flags.sources or [])
+    found = sources(flags.sources or [], listing_of(flags))
     show = Show(flags, environment, typed)
     if environment.stdin_is_terminal and "-" in (flags.sources or ()):
         show.say("reading URLs from the keyboard, Ctrl-D ends")

@@ -1,9 +1,13 @@
 """L2: what every source of rows promises."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Protocol
 
 from fetcher.model import Row
+
+
+class ReadError(Exception):
+    """The list cannot be read on; the message says why, without naming it."""
 
 
 class Source(Protocol):
@@ -26,4 +30,28 @@ class Source(Protocol):
 
     async def count(self) -> int | None:
         """Return how many rows there are in all, or None where finding out would use them up (a pipe)."""
+        ...
+
+
+class Reader(Protocol):
+    """Makes rows of the bytes of one list, which come in pieces of any size; holds a bounded part of them.
+
+    All rows of a piece are to be taken before the next one is fed.
+    """
+
+    @property
+    def line(self) -> int:
+        """How many lines, or whatever rows are counted by, have been read whole."""
+        ...
+
+    def feed(self, piece: bytes) -> Iterator[Row]:
+        """Yield the rows that end in this piece; raises ReadError if it cannot be read on."""
+        ...
+
+    def end(self) -> Iterator[Row]:
+        """Yield the rows that were waiting for more; raises ReadError if the list is cut."""
+        ...
+
+    def tally(self, piece: bytes) -> int:
+        """Return how many rows :meth:`feed` would yield, instead of calling it."""
         ...

@@ -1,11 +1,10 @@
-"""L2: the bytes of a list file or of standard input, unpacked if they are gzip."""
+"""L2: the bytes of a list file or of standard input, unpacked if they are gzip or zstd."""
 
 import asyncio
 import os
 import re
 import stat
 import sys
-import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Final
 import aiofiles
 
 from fetcher.errors import UsageError
+from fetcher.sources.base import ReadError
+from fetcher.sources.packed import Unpacker, may_be_packed, unpacker
 from fetcher.text import printable
 
 #: The first read is small, so that the first URL is there at once; later ones grow up to the piece. Bytes.
 _FIRST: Final = 16 * 1024
 _PIECE: Final = 256 * 1024
-
-_GZIP: Final = b"\x1f\x8b"
 
 #: Non-blocking, because opening a FIFO would otherwise wait for its writer. The flag is on our own open file only.
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -35,10 +34,6 @@ _FILE_ENDINGS: Final = frozenset(
     {"bz2", "conf", "csv", "gz", "html", "json", "jsonl", "list", "log", "lst", "ndjson", "parquet", "tsv", "txt"}
     | {"urls", "xml", "xz", "yaml", "zip", "zst"}
 )
-
-
-class ReadError(Exception):
-    """The bytes end too early; the message says why, without naming the file."""
 
 
 def check(path: str) -> None:
@@ -89,19 +84,20 @@ def rereadable(file: str | int) -> bool:
 async def chunks(file: str | int) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of ``file``, a path or an open descriptor, in pieces of at most 256 KiB.
 
-    gzip (RFC 1952) is known by its first bytes and unpacked: several members in a row, zeros behind the last.
+    gzip (RFC 1952) and zstd (RFC 8878) are known by their first bytes and unpacked: several members or frames in a row.
     A descriptor stays open and its flags as they are. A FIFO that nobody has opened for writing is waited for.
     Cancellable at any time; close it (``aclosing``) to give the file back early.
-    Raises ReadError if the file cannot be read or its gzip is cut or damaged, after all that came before.
+    Raises ReadError if the file cannot be read or what is packed is cut or damaged, after all that came before.
     """
     async with aclosing(_raw(file)) as raw:
         head = b""
         async for piece in raw:
             head += piece
-            if head != _GZIP[:1]:
+            if not may_be_packed(head):
                 break
-        if head.startswith(_GZIP):
-            async with aclosing(_unpacked(head, raw)) as pieces:
+        decoder = unpacker(head)
+        if decoder is not None:
+            async with aclosing(_unpacked(decoder, head, raw)) as pieces:
                 async for piece in pieces:
                     yield piece
         elif head:
@@ -158,59 +154,16 @@ async def _read_when_ready(descriptor: int) -> bytes:
             return os.read(descriptor, _PIECE)
 
 
-async def _unpacked(head: bytes, raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _unpacked(decoder: Unpacker, head: bytes, raw: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
-    gunzip = _Gunzip()
     rest, piece = head, b""
     while True:
         # In a thread not for speed but to let the loop run: a few packed bytes can be gigabytes of blank lines.
-        piece, rest = await loop.run_in_executor(None, gunzip.step, rest)
+        piece, rest = await loop.run_in_executor(None, decoder.step, rest, _PIECE)
         if piece:
             yield piece
         if not rest and len(piece) < _PIECE:
             rest = await anext(raw, b"")
             if not rest:
                 break
-    gunzip.finish()
-
-
-class _Gunzip:
-    """Unpacks gzip step by step, each of bounded size."""
-
-    def __init__(self) -> None:
-        self._decoder = zlib.decompressobj(wbits=31)
-        self._damaged = False
-
-    def step(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the next unpacked bytes and the packed ones that are left; a full piece may have more behind it.
-
-        Raises ReadError where the data are damaged, a step after the last good bytes.
-        """
-        if self._damaged:
-            raise ReadError("compressed data is damaged")
-        if self._decoder.eof:
-            data = data.lstrip(b"\0")  # gzip pads to a tape's block size
-            if not data:
-                return b"", b""
-            self._decoder = zlib.decompressobj(wbits=31)
-        before = self._decoder.copy()
-        try:
-            piece = self._decoder.decompress(data, _PIECE)
-        except zlib.error:
-            self._damaged = True
-            return _salvage(before, data), data
-        return piece, self._decoder.unconsumed_tail or self._decoder.unused_data
-
-    def finish(self) -> None:
-        """Raise ReadError if there is more to come."""
-        if not self._decoder.eof:
-            raise ReadError("compressed data ends early")
-
-
-def _salvage(decoder: "zlib._Decompress", data: bytes) -> bytes:
-    """Return what can be unpacked before the damage; zlib itself throws that away."""
-    good = bytearray()
-    with suppress(zlib.error):
-        for position in range(len(data)):
-            good += decoder.decompress(data[position : position + 1])
-    return bytes(good)
+    decoder.finish()

@@ -1,0 +1,125 @@
+"""L2: a table whose first line names its columns: CSV (RFC 4180), or parted by tabs or semicolons."""
+
+import csv
+from collections.abc import Iterator
+from typing import Final
+
+from fetcher.columns import bad_row, row_of
+from fetcher.model import Row
+from fetcher.sources.base import ReadError
+from fetcher.sources.framing import MAX_LINE, Framer, Lines
+from fetcher.text import place, printable
+
+#: What may part the cells; of several that would do, the first.
+_COMMAS: Final = (",", ";", "\t")
+_SHOWN: Final = 200
+
+
+class CsvReader:
+    """One row per line of a table, with the URL in the column of that name; see :func:`fetcher.columns.row_of`.
+
+    A quoted cell may hold line ends; the row's line is then where it begins. Blank lines ask for nothing. ``comma`` is
+    what parts the cells, found out from the first line if it is None. A row with more cells than the first line has
+    is bad, since a URL with a comma in it may have been cut; one with fewer lacks the last ones.
+    """
+
+    def __init__(self, source: str, column: str, comma: str | None = None) -> None:
+        self._source = source
+        self._column = column
+        self._comma = comma
+        self._header: list[str] = []
+        self._framer = Framer()
+        #: Lines of a row that has not ended yet, the number of the first, and their length in bytes.
+        self._held: list[str] = []
+        self._first = 0
+        self._size = 0
+
+    @property
+    def line(self) -> int:
+        """How many lines have been read."""
+        return self._framer.line
+
+    def feed(self, piece: bytes) -> Iterator[Row]:
+        """Yield the rows that end in this piece."""
+        for lines in self._framer.feed(piece):
+            yield from self._parse(lines)
+
+    def end(self) -> Iterator[Row]:
+        """Yield the last row; one whose quotes are still open is bad."""
+        for lines in self._framer.end():
+            yield from self._parse(lines)
+        if self._held:
+            yield self._bad(self._first, "a quote that is never closed")
+
+    def tally(self, piece: bytes) -> int:
+        """Return how many rows end in this piece."""
+        return sum(1 for _ in self.feed(piece))
+
+    def _parse(self, lines: Lines) -> Iterator[Row]:
+        if lines.dropped:
+            yield self._bad(lines.first, f"line too long: more than {MAX_LINE:,} bytes")
+            return
+        for number, raw in enumerate(lines.data.split(b"\n"), lines.first):
+            if not self._held:
+                self._first = number
+            try:
+                self._held.append(raw.decode().removesuffix("\r") + "\n")
+            except UnicodeDecodeError:
+                self._held.clear()
+                yield self._bad(number, "not UTF-8")
+                continue
+            self._size = self._size + len(raw) if len(self._held) > 1 else len(raw)
+            if not self._header:
+                self._take_header()
+            elif (row := self._row()) is not None:
+                yield row
+
+    def _row(self) -> Row | None:
+        """Return the row that the lines at hand make, None if they make none, or none yet."""
+        try:
+            cells = next(csv.reader(self._held, delimiter=self._comma or ",", strict=True), [])
+        except csv.Error as error:
+            if not _is_open(error):
+                self._held.clear()
+                return self._bad(self._first, f"not a row of a table: {error}")
+            if self._size > MAX_LINE:
+                self._held.clear()
+                return self._bad(self._first, f"a quote that is not closed within {MAX_LINE:,} bytes")
+            return None
+        self._held.clear()
+        if not any(map(str.strip, cells)):
+            return None
+        if len(cells) > len(self._header):
+            many = f"{len(cells)} cells, where the first line names {len(self._header)}"
+            return self._bad(self._first, f"{many}: quote a cell that holds what parts them")
+        values = {name: cell.strip() if name == self._column else cell for name, cell in zip(self._header, cells)}  # noqa: B905
+        return row_of(self._source, self._first, values, self._column)
+
+    def _take_header(self) -> None:
+        line = self._held.pop()
+        if not line.strip():
+            return
+        commas = _COMMAS if self._comma is None else (self._comma,)
+        headers = [header_of(line, comma) for comma in commas]
+        for comma, header in zip(commas, headers, strict=True):
+            if self._column in header:
+                self._comma, self._header = comma, header
+                return
+        names = printable(", ".join(max((len(header), header) for header in headers)[1]), _SHOWN)
+        raise ReadError(f'no column "{self._column}"; there are: {names}; --column names another')
+
+    def _bad(self, line: int, message: str) -> Row:
+        return bad_row(self._source, line, f"{message} ({place(self._source, line)})")
+
+
+def header_of(line: str, comma: str) -> list[str]:
+    """Return the names of a table's columns, without outer blanks."""
+    try:
+        return [name.strip() for name in next(csv.reader([line], delimiter=comma), [])]
+    except csv.Error:
+        return []
+
+
+def _is_open(error: csv.Error) -> bool:
+    """Tell whether a row was refused because its quotes are still open; there is no other way to know."""
+    return "unexpected end of data" in str(error)

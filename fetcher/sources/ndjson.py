@@ -1,0 +1,81 @@
+"""L2: a list with one object of JSON per line."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+
+from fetcher.columns import bad_row, row_of
+from fetcher.model import Row
+from fetcher.sources.framing import MAX_LINE, Framer, Lines
+from fetcher.text import place
+
+_BLANKS: Final = b" \t\r"
+#: A URL can begin with a brace, in a pattern; not with this.
+_OBJECT: Final = re.compile(rb'\{[ \t]*["}]')
+
+
+class NdjsonReader:
+    """One object of JSON per line, with the URL in ``column``; see :func:`fetcher.columns.row_of` for the others.
+
+    Blank lines and those that start with ``#`` ask for nothing but are counted. Any other line is a row, bad if it is
+    no object; its text may hold secrets, so the row does not have it.
+    """
+
+    def __init__(self, source: str, column: str) -> None:
+        self._source = source
+        self._column = column
+        self._framer = Framer()
+
+    @property
+    def line(self) -> int:
+        """How many lines have been read."""
+        return self._framer.line
+
+    def feed(self, piece: bytes) -> Iterator[Row]:
+        """Yield the rows of the lines that end in this piece."""
+        for lines in self._framer.feed(piece):
+            yield from self._parse(lines)
+
+    def end(self) -> Iterator[Row]:
+        """Yield the row of a last line that has no newline."""
+        for lines in self._framer.end():
+            yield from self._parse(lines)
+
+    def tally(self, piece: bytes) -> int:
+        """Return how many lines are neither blank nor comments."""
+        return sum(1 for lines in self._framer.feed(piece) for _ in asking(lines))
+
+    def _parse(self, lines: Lines) -> Iterator[Row]:
+        for number, line in asking(lines):
+            if lines.dropped:
+                length = len(lines.data) + lines.dropped
+                message = f"line too long: {length:,} bytes, at most {MAX_LINE:,}"
+                yield bad_row(self._source, number, f"{message} ({place(self._source, number)})")
+            else:
+                yield object_row(self._source, number, line, self._column)
+
+
+def begins_object(line: bytes) -> bool:
+    """Tell whether a line without outer blanks is an object rather than a URL."""
+    return _OBJECT.match(line) is not None
+
+
+def object_row(source: str, line: int, raw: bytes, column: str) -> Row:
+    """Return the row of one line, bad if that is no object with a URL."""
+    try:
+        values = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        values = None
+    if not isinstance(values, dict):
+        return bad_row(source, line, f'{place(source, line)} is not a JSON object with "{column}"')
+    return row_of(source, line, values, column)
+
+
+def asking(lines: Lines) -> Iterator[tuple[int, bytes]]:
+    """Yield number and bytes of each line that is neither blank nor a comment."""
+    for number, line in enumerate(lines.data.split(b"\n"), lines.first):
+        stripped = line.strip(_BLANKS)
+        if stripped and not stripped.startswith(b"#"):
+            yield number, stripped
