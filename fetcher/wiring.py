@@ -28,12 +28,13 @@ from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
 from fetcher.sources.argv import ArgvSource
-from fetcher.sources.base import Source
+from fetcher.sources.base import FormError, ReadError, Source
 from fetcher.sources.forms import by_name, reader_of
 from fetcher.sources.globbed import GlobbedSource
 from fetcher.sources.listfile import ListSource
-from fetcher.sources.opener import check, rereadable
+from fetcher.sources.opener import beginning, check, rereadable
 from fetcher.sources.parquet import ParquetSource
+from fetcher.text import printable
 from fetcher.transport.base import Reach, Transport
 from fetcher.transport.proxies import Proxies
 
@@ -205,10 +206,20 @@ def _named(arguments: Iterable[str], listing: Listing) -> list[Source]:
 
 
 def _list(path: str, listing: Listing) -> Source:
+    """Return the source of a list; raises UsageError if not even its beginning can be read."""
     check(path)
     form = by_name(path) if listing.form is Form.AUTO else listing.form
     if form is Form.PARQUET and rereadable(path):
         table = ParquetSource(path, listing.column)
         table.check()
         return table
-    return ListSource(path, partial(reader_of, form, listing.column))
+    choose = partial(reader_of, form, listing.column)
+    if rereadable(path):
+        try:
+            head = beginning(path)
+            next(choose(path, head).feed(head), None)
+        except FormError as error:
+            raise UsageError(f"{printable(path)}: {error}") from error
+        except ReadError:
+            pass  # what can be read is fetched, and the rest is told in a record
+    return ListSource(path, choose)

@@ -63,7 +63,7 @@ class Flags:
         _LISTING.column
     )
     glob: Annotated[
-        bool, _option(INPUT, "URLs are patterns: [1-100] [001-100:3] [a-z] {a,b}", "--glob", show_default=False)
+        bool, _option(INPUT, "take URLs as patterns: [001-100:3] [a-z] {a,b}", "--glob", show_default=False)
     ] = False
 
     output_dir: Annotated[

@@ -10,6 +10,10 @@ class ReadError(Exception):
     """The list cannot be read on; the message says why, without naming it."""
 
 
+class FormError(ReadError):
+    """The list is not in the form that it should have: the command is wrong rather than the list damaged."""
+
+
 class Source(Protocol):
     """A list of things to fetch, read lazily, in order, with bounded memory.
 

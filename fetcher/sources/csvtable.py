@@ -6,7 +6,7 @@ from typing import Final
 
 from fetcher.columns import bad_row, row_of
 from fetcher.model import Row
-from fetcher.sources.base import ReadError
+from fetcher.sources.base import FormError
 from fetcher.sources.framing import MAX_LINE, Framer, Lines
 from fetcher.text import place, printable
 
@@ -106,7 +106,7 @@ class CsvReader:
                 self._comma, self._header = comma, header
                 return
         names = printable(", ".join(max((len(header), header) for header in headers)[1]), _SHOWN)
-        raise ReadError(f'no column "{self._column}"; there are: {names}; --column names another')
+        raise FormError(f'no column "{self._column}"; there are: {names}; see --column')
 
     def _bad(self, line: int, message: str) -> Row:
         return bad_row(self._source, line, f"{message} ({place(self._source, line)})")

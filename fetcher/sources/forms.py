@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from fetcher.options import Form
-from fetcher.sources.base import Reader, ReadError
+from fetcher.sources.base import FormError, Reader
 from fetcher.sources.csvtable import CsvReader, header_of
 from fetcher.sources.ndjson import NdjsonReader
 from fetcher.sources.parquet import MAGIC
@@ -47,7 +47,7 @@ def by_bytes(head: bytes, column: str) -> Form:
 
 
 def reader_of(form: Form, column: str, source: str, head: bytes) -> Reader:
-    """Return the reader of a list that begins so; raises ReadError if it is in a form that cannot be read like this."""
+    """Return the reader of a list that begins so; raises FormError if it cannot be read like this."""
     match by_bytes(head, column) if form is Form.AUTO else form:
         case Form.NDJSON:
             return NdjsonReader(source, column)
@@ -58,6 +58,6 @@ def reader_of(form: Form, column: str, source: str, head: bytes) -> Reader:
         case Form.SITEMAP:
             return SitemapReader(source)
         case Form.PARQUET:
-            raise ReadError("Parquet can be read only from a file that is not packed, named *.parquet")
+            raise FormError("Parquet can be read only from a file that is not packed, named *.parquet")
         case _:
             return TextReader(source, column)

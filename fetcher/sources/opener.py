@@ -81,6 +81,17 @@ def rereadable(file: str | int) -> bool:
     return isinstance(file, str) and Path(file).is_file()
 
 
+def beginning(path: str) -> bytes:
+    """Return the first bytes of a file, unpacked, at most 16 KiB; raises ReadError. It blocks."""
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            head = file.read(_FIRST)
+    except OSError as error:
+        raise ReadError(error.strerror or "cannot be read") from error
+    decoder = unpacker(head)
+    return head if decoder is None else decoder.step(head, _FIRST)[0]
+
+
 async def chunks(file: str | int) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of ``file``, a path or an open descriptor, in pieces of at most 256 KiB.
 

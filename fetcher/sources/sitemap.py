@@ -6,7 +6,7 @@ from xml.parsers import expat
 
 from fetcher.columns import row_of
 from fetcher.model import Row
-from fetcher.sources.base import ReadError
+from fetcher.sources.base import FormError, ReadError
 from fetcher.text import printable
 
 #: Bytes fed to the parser at once, so that it never runs long.
@@ -79,7 +79,7 @@ class SitemapReader:
         name = name.rpartition(" ")[2]
         if not self._path:
             if name not in _ROOTS:
-                raise ReadError(f"not a sitemap: its root is <{printable(name, 40)}>")
+                raise FormError(f"not a sitemap: its root is <{printable(name, 40)}>")
             self._entry = _ROOTS[name]
             self.is_index = self._entry == "sitemap"
         self._path.append(name)
