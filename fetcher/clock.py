@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import time
 from typing import Protocol
 
@@ -44,3 +45,8 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait on the event loop."""
         await asyncio.sleep(seconds)
+
+
+def entropy() -> bytes:
+    """Return 16 bytes that nobody can guess."""
+    return secrets.token_bytes(16)

@@ -2,24 +2,22 @@
 
 import asyncio
 import traceback
-from base64 import b64encode
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final, Self
-from urllib.parse import unquote_to_bytes
 
 from fetcher.answer import Answer
-from fetcher.body import ACCEPTED, Decoding, Rest
+from fetcher.body import Decoding, Rest
 from fetcher.clock import Clock
 from fetcher.conditional import Held, renewed
 from fetcher.cookies import Cookies
 from fetcher.errors import Error, ErrorKind, FetchError, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
-from fetcher.hosts import ALIKE, Hosts, merged
+from fetcher.identity import Identity, Step, asked_for
 from fetcher.limits import TokenBucket
-from fetcher.model import Attempt, Head, Headers, Kept, Redirect, Request, Stored, Timings
+from fetcher.model import Attempt, Head, Kept, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
 from fetcher.retry import quota_reset
@@ -35,84 +33,20 @@ _DRAINED: Final = 64 * 1024
 _DRAINING: Final = 1.0
 
 _NOT_MODIFIED: Final = 304
+_UNAUTHORIZED: Final = 401
 #: These have no body, whatever length they tell (RFC 9110 section 6.4.1).
 _BODILESS: Final = frozenset({204, _NOT_MODIFIED})
-
-_ALL: Final = (("Accept-Encoding", ACCEPTED),)
-
-
-class Identity:
-    """What every request tells the server: ``user_agent`` everyone, ``headers`` only the URL's own origin.
-
-    What ``hosts`` says besides goes to a URL's own origin too, if that is on such a host, and so does what the list says
-    of the URL; never to one it redirects to.
-    """
-
-    def __init__(self, user_agent: str, headers: Headers = (), hosts: Hosts = ALIKE) -> None:
-        self._ours = ("User-Agent", user_agent), ("Accept", "*/*")
-        self._headers = headers
-        self._hosts = hosts
-        #: The User-Agent that the URL's own origin sees.
-        self.agent = next((value for name, value in headers if name.lower() == "user-agent"), user_agent)
-        self._usual = self._fields(self._ours, headers, None, _ALL)
-
-    def fields(self, request: Request, *, own_origin: bool, cookie: str | None, asked: Headers) -> Headers:
-        """Return the header fields of one hop; a header of the user's replaces ours of that name, but what is ``asked``.
-
-        All cookies go in one field (RFC 6265 section 5.4).
-        """
-        if not own_origin:
-            return self._fields(self._ours, (), cookie, asked)
-        section = self._hosts.of(request.host)
-        headers = self._headers if section is None else merged(self._headers, section.headers)
-        if request.details is not None and request.details.headers:
-            headers = merged(headers, request.details.headers)
-        if request.userinfo is not None:
-            ours = (*self._ours, ("Authorization", _basic(request.userinfo)))
-            return self._fields(ours, headers, cookie, asked)
-        if cookie is None and asked is _ALL and headers is self._headers:
-            return self._usual
-        return self._fields(self._ours, headers, cookie, asked)
-
-    @staticmethod
-    def _fields(ours: Headers, headers: Headers, cookie: str | None, asked: Headers) -> Headers:
-        theirs = [(name.lower(), name, value) for name, value in headers]
-        given = {lower for lower, _, _ in theirs}
-        taken = {"cookie", *(name.lower() for name, _ in asked)}
-        cookies = [value for lower, _, value in theirs if lower == "cookie"] + ([cookie] if cookie else [])
-        return (
-            *(field for field in ours if field[0].lower() not in given),
-            *asked,
-            *((name, value) for lower, name, value in theirs if lower not in taken),
-            *([("Cookie", "; ".join(cookies))] if cookies else []),
-        )
-
-
-def _asked(held: Held | None, condition: Headers) -> Headers:
-    """Return the fields for a whole body, for the rest of one, or for either if it is not the one that is kept.
-
-    Only what can be undone is asked for. The rest of a body is the rest of its bytes as they are, so no coding then.
-    """
-    if held is None:
-        return (*_ALL, *condition) if condition else _ALL
-    return (("Accept-Encoding", "identity"), *held.fields, *condition)
-
-
-def _basic(userinfo: str) -> str:
-    """RFC 7617; the user's name and password are percent-encoded in the URL."""
-    return "Basic " + b64encode(unquote_to_bytes(userinfo)).decode("ascii")
 
 
 @dataclass(slots=True)
 class Progress:
     """What is known of an attempt so far, so that a failed one can still tell it, and one that was put off go on.
 
-    ``url`` is asked for next, and ``spent`` how many seconds it took until it was put off.
+    ``step`` is what is asked for next, and ``spent`` how many seconds it took until it was put off.
     """
 
-    url: str
-    own_origin: bool = True
-    cookies: Cookies = field(default_factory=Cookies)
+    step: Step
+    cookies: Cookies
     spent: float = 0.0
     head: Head | None = None
     redirects: tuple[Redirect, ...] = ()
@@ -171,7 +105,7 @@ class Fetch:
         this program becomes the kind ``internal``.
         """
         if progress is None:
-            progress = Progress(transfer.request.target)
+            progress = Progress(Step(transfer.request.target), Cookies(self._identity.shelf, self._clock.now))
         stored: Stored | None = None
         error: Error | None = None
         started = self._clock.monotonic()
@@ -217,18 +151,21 @@ class Fetch:
         request = transfer.request
         held, kept = None if request.primary is not None else await self._sink.held(request), request.kept
         while True:
-            url = progress.url
+            step = progress.step
+            url = step.url
             if progress.redirects and self.gate is not None:
                 self.gate.check(parse(url), self._clock.monotonic())
             condition = kept.condition if kept is not None and kept.head.url == url else ()
-            asked = _asked(held, condition)
-            cookie = progress.cookies.field(url)
-            fields = self._identity.fields(request, own_origin=progress.own_origin, cookie=cookie, asked=asked)
-            async with self._transport.send(Hop(url, fields)) as response:
+            asked, cookie = asked_for(held, condition), progress.cookies.field(url)
+            fields = self._identity.fields(request, step, cookie=cookie, asked=asked)
+            async with self._transport.send(Hop(url, fields, step.own_origin)) as response:
                 answer = Answer(response, url)
                 progress.head, progress.timings = answer.head, response.timings()
                 if response.status == _NOT_MODIFIED and condition and kept is not None:
                     return await self._keep(kept, answer, transfer, progress, held)
+                if response.status == _UNAUTHORIZED and self._is_new(step, request, response):
+                    await _drain(response)
+                    continue
                 if response.status not in REDIRECTS:
                     if held is None or response.status not in (206, 416) or answer.rest_of(held) is not None:
                         return await self._take(answer, held, transfer, progress)
@@ -243,8 +180,15 @@ class Fetch:
                     raise FetchError(ErrorKind.REDIRECT_LIMIT, f"{most} redirects, last to {following.target}")
                 progress.cookies.take(url, response.headers)
                 await _drain(response)
-            progress.own_origin = progress.own_origin and following.origin == parse(request.target).origin
-            progress.url = following.target
+            own_origin = step.own_origin and following.origin == parse(request.target).origin
+            progress.step = Step(following.target, own_origin)
+
+    def _is_new(self, step: Step, request: Request, response: Response) -> bool:
+        """Take the challenge of a response, to be answered by the same request again; only the first one of a step."""
+        if step.own_origin and step.challenge is None:
+            step.challenge = self._identity.logins.challenge(request, step.url, response.headers)
+            return step.challenge is not None
+        return False
 
     async def _keep(
         self, kept: Kept, answer: Answer, transfer: Transfer, progress: Progress, held: Held | None

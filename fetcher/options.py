@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from fetcher.access import NOBODY, Access
 from fetcher.errors import UsageError
 
 #: How files are called when the user says nothing else.
@@ -131,10 +132,26 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Which certificates are trusted: the system's, or those of ``ca_file``; ``verify=False`` trusts anyone."""
+    """Which certificates are trusted: the system's, or those of ``ca_file``; ``verify=False`` trusts anyone.
+
+    ``cert`` is the user's own, shown to a URL's own origin if that asks; its private key is in ``key`` or the same file,
+    maybe encrypted with ``key_password``. All files are PEM.
+    """
 
     ca_file: Path | None = None
     verify: bool = True
+    cert: Path | None = None
+    key: Path | None = None
+    key_password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        _require(self.key is None or self.cert is not None, "key needs cert, to which it belongs")
+        _require(self.key_password is None or self.cert is not None, "key-password needs cert, whose key it opens")
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is something to be read, which may be wrong."""
+        return self.ca_file is not None or self.cert is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +214,8 @@ class Options:
     """Everything chosen for a run.
 
     ``headers`` go with the first request to the URL's own origin and are never sent to another one; ``hosts`` says what
-    is different for some hosts, the narrowest pattern first;
+    is different for some hosts, the narrowest pattern first; ``access`` has logins, which go where ``headers`` go, and
+    cookies;
     ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``. With ``block_private`` no
     connection is made to an address that is not of the public internet, whatever name or redirect leads there.
     ``contact`` is told in the User-Agent, so that who runs a server knows whom to write to.
@@ -213,6 +231,7 @@ class Options:
     output: Output = field(default_factory=Output)
     headers: tuple[tuple[str, str], ...] = ()
     hosts: tuple[HostOptions, ...] = ()
+    access: Access = NOBODY
     user_agent: str | None = None
     contact: str | None = None
     proxy: str | None = None

@@ -110,6 +110,11 @@ def _parse(text: str) -> Url:
     return Url(target, scheme, host, userinfo or None)
 
 
+def host_of(authority: str) -> str:
+    """Return the host of a :class:`Url`, or of its target's authority, without the port."""
+    return authority if authority.endswith("]") else authority.rpartition(":")[0] or authority
+
+
 def redact(url: str) -> str:
     """Return ``url`` with ``***`` for its user and password, for people's eyes; it need not be a good URL."""
     return _USERINFO.sub(r"\1***@", url)

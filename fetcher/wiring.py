@@ -7,17 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
-from fetcher.clock import Clock, SystemClock
+from fetcher.clock import Clock, SystemClock, entropy
+from fetcher.cookiefile import Shelf
 from fetcher.descriptors import allow
 from fetcher.disk import Disk
 from fetcher.engines.inline import Inline
 from fetcher.errors import UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
-from fetcher.fetch import Fetch, Identity
+from fetcher.fetch import Fetch
 from fetcher.hosts import Hosts
+from fetcher.identity import Identity
 from fetcher.journal import Journal, partial_in
 from fetcher.lanes import Lanes, keeps, share, worker_count
 from fetcher.lock import Patience
+from fetcher.logins import Logins
 from fetcher.model import timestamp
 from fetcher.naming import Template
 from fetcher.options import Carrier, Form, Listing, Options, Timeouts, Tls
@@ -136,7 +139,9 @@ async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator
         agent = options.user_agent or USER_AGENT
         if options.contact is not None:
             agent = f"{agent} (+{options.contact})"
-        identity = Identity(agent, options.headers, Hosts(options.hosts))
+        access = options.access
+        logins, shelf = Logins(access, entropy()), Shelf(access.cookies)
+        identity = Identity(agent, options.headers, Hosts(options.hosts), logins, shelf)
         gate = Gate(product_token(identity.agent), options.retries.max_wait) if options.limits.robots else None
         yield Fetch(transport, sink, identity, options.limits, clock, gate)
 
@@ -147,8 +152,8 @@ def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "P
     from fetcher.engines.worker import Assignment  # noqa: PLC0415
     from fetcher.transport.tls import tls_context  # noqa: PLC0415
 
-    if options.tls.ca_file is not None:
-        tls_context(options.tls)  # to fail before there are any
+    if options.tls.has_files:
+        tls_context(options.tls, own_origin=True)  # to fail before there are any
     assignments = [Assignment(number, share(options, workers, number), naming.needs_body) for number in range(workers)]
     lanes = Lanes(workers, keeps(options, workers))
     return Processes(Crew(assignments, lanes, _worker_engine), naming, ears.clock, ears.counters, ears.observe)

@@ -7,20 +7,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """The authority's certificate, and a server's TLS context for each case."""
+    """The authority's certificate, and a server's TLS context for each case.
+
+    ``client`` is a user's certificate, ``client_key`` its key, which ``client_password`` opens; ``both`` has the two, the
+    key as it is. ``optional`` asks clients for a certificate, ``required`` insists on one.
+    """
 
     ca_file: Path
     contexts: Mapping[str, ssl.SSLContext]
+    optional: ssl.SSLContext
+    required: ssl.SSLContext
+    client: Path
+    client_key: Path
+    both: Path
+    client_password: str = "hush"
 
 
 def make_certificates(directory: Path) -> Certificates:
     """Make an authority and the server certificates ``good``, ``expired``, ``wrong_host`` and ``self_signed``.
 
-    All but ``wrong_host`` and ``self_signed`` are for 127.0.0.1 and localhost.
+    All but ``wrong_host`` and ``self_signed`` are for 127.0.0.1 and localhost. One is made for a user, too.
     """
     authority = trustme.CA()
     ca_file = directory / "ca.pem"
@@ -39,7 +50,29 @@ def make_certificates(directory: Path) -> Certificates:
     contexts = {name: _context() for name in leaves}
     for name, leaf in leaves.items():
         leaf.configure_cert(contexts[name])
-    return Certificates(ca_file, {**contexts, "self_signed": self_signed})
+    asking = {}
+    for mode in (ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED):
+        asking[mode] = context = _context()
+        leaves["good"].configure_cert(context)
+        context.load_verify_locations(ca_file)
+        context.verify_mode = mode
+    user = authority.issue_cert("me@example.org")
+    client, client_key, both = (directory / name for name in ("client.pem", "client.key", "both.pem"))
+    user.cert_chain_pems[0].write_to_path(str(client))
+    user.private_key_and_cert_chain_pem.write_to_path(str(both))
+    key = serialization.load_pem_private_key(user.private_key_pem.bytes(), None)
+    encryption = serialization.BestAvailableEncryption(Certificates.client_password.encode())
+    form = serialization.PrivateFormat.PKCS8
+    client_key.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, encryption))
+    return Certificates(
+        ca_file=ca_file,
+        contexts={**contexts, "self_signed": self_signed},
+        optional=asking[ssl.CERT_OPTIONAL],
+        required=asking[ssl.CERT_REQUIRED],
+        client=client,
+        client_key=client_key,
+        both=both,
+    )
 
 
 def _context() -> ssl.SSLContext:

@@ -15,9 +15,10 @@ import pytest
 from fetcher.clock import SystemClock
 from fetcher.errors import Error, ErrorKind, FetchError, LocalError
 from fetcher.events import Event, Redirected, Transfer, Trouble
-from fetcher.fetch import Fetch, Identity
+from fetcher.fetch import Fetch
 from fetcher.history import History
 from fetcher.hosts import Hosts
+from fetcher.identity import Identity
 from fetcher.model import Attempt, Redirect, Request, Row, to_line
 from fetcher.options import HostOptions, Limits, Timeouts
 from fetcher.options import Tls as TlsOptions
@@ -503,7 +504,7 @@ class TestSecrets:
 
     @pytest.mark.parametrize(
         ("userinfo", "credentials"),
-        [("user:pass", b"user:pass"), ("u%40h:p%3Aq", b"u@h:p:q"), ("user", b"user"), ("%FF:", b"\xff:")],
+        [("user:pass", b"user:pass"), ("u%40h:p%3Aq", b"u@h:p:q"), ("user", b"user:"), ("%FF:", b"\xff:")],
     )
     async def test_userinfo(self, server: Scope, userinfo: str, credentials: bytes) -> None:
         """Name and password in the URL become Basic authentication (RFC 7617)."""

@@ -21,8 +21,8 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 
 #: Each layer from left to right: what stands here imports only from lower layers, or from its left in its own.
 LAYERS: Final = (
-    "text frozen errors details model options events status",
-    "hashtable body urls hosts limits adaptive origins lanes retry redirects robots conditional headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
+    "text frozen access errors details model options events status",
+    "hashtable body urls cookiefile logins hosts limits adaptive origins lanes retry redirects robots conditional identity headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
     "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
     "recorder answer fetch asking engines run wiring api",
     "views report cli",

@@ -10,7 +10,8 @@ import pytest
 
 from fetcher.conditional import condition
 from fetcher.events import Transfer
-from fetcher.fetch import Fetch, Identity
+from fetcher.fetch import Fetch
+from fetcher.identity import Identity
 from fetcher.model import Attempt, Head, Headers, Kept, Request, Stored
 from fetcher.options import Limits
 from tests.answers import Seen

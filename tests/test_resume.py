@@ -16,7 +16,8 @@ from fetcher.conditional import condition
 from fetcher.disk import Disk
 from fetcher.errors import FetchError
 from fetcher.events import Transfer
-from fetcher.fetch import Fetch, Identity
+from fetcher.fetch import Fetch
+from fetcher.identity import Identity
 from fetcher.model import Attempt, Head, Headers, Kept, Request, Stored
 from fetcher.naming import Template
 from fetcher.options import Limits

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from fetcher.engines.inline import Inline
 from fetcher.errors import Error, ErrorKind, FetchError, LocalError
 from fetcher.events import Counters, Event, Notice, RecordWriter, Retrying, Settled
-from fetcher.fetch import Fetch, Identity
+from fetcher.fetch import Fetch
+from fetcher.identity import Identity
 from fetcher.model import Outcome, Record, Row, Stop, Summary
 from fetcher.naming import STATE_DIRECTORY
 from fetcher.options import Bounds, Existing, Limits, Options, Output, Retries, Timeouts

@@ -9,10 +9,14 @@ from fetcher.model import Headers, Timings
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One GET as it goes out: an absolute URL, escaped and ASCII, sent byte for byte, and its header fields."""
+    """One GET as it goes out: an absolute URL, escaped and ASCII, sent byte for byte, and its header fields.
+
+    The user's certificate is shown only to who may know the user: ``own_origin``.
+    """
 
     url: str
     headers: Headers
+    own_origin: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

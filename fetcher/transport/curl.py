@@ -150,7 +150,7 @@ class CurlTransport:
 
     libcurl follows no redirect, keeps no cookie, reads no file but certificates and decodes no body.
     A kept connection that the server has closed is replaced silently (RFC 9112 section 9.3.1), so a counted attempt
-    may be two requests. Raises UsageError without pycurl, and on entering if there are no certificates in ``ca_file``.
+    may be two requests. Raises UsageError without pycurl, and on entering for files of certificates and keys that are none.
     """
 
     def __init__(
@@ -170,13 +170,14 @@ class CurlTransport:
         self._clock = clock
         self._reach = reach
         self._shared: Shared | None = None
-        self._idle: list[Transfer] = []
+        #: Handles that are free: those that show the user's certificate apart, since they cannot forget it.
+        self._idle: dict[bool, list[Transfer]] = {False: [], True: []}
         self._period = min(_SWEEP, timeouts.read / 4)
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        if self._tls.ca_file is not None:
-            tls_context(self._tls)  # to fail now if there are no certificates in it
+        if self._tls.has_files:
+            tls_context(self._tls, own_origin=True)  # to fail now if there are no certificates in them
         self._shared = Shared(
             pycurl=self.pycurl,
             loop=asyncio.get_running_loop(),
@@ -197,9 +198,10 @@ class CurlTransport:
         shared, self._shared = self._open(), None
         for transfer in shared.multi.transfers():
             transfer.stop(CLOSED)
-        for transfer in self._idle:
-            transfer.curl.close()
-        self._idle.clear()
+        for idle in self._idle.values():
+            for transfer in idle:
+                transfer.curl.close()
+            idle.clear()
         shared.multi.close()
 
     def send(self, hop: Hop) -> _Exchange:
@@ -209,11 +211,13 @@ class CurlTransport:
     def begin(self, hop: Hop) -> Transfer:
         """Start a request on a handle that is free."""
         shared = self._open()
-        transfer = self._idle.pop() if self._idle else Transfer(shared)
+        identified = hop.own_origin and self._tls.cert is not None
+        idle = self._idle[identified]
+        transfer = idle.pop() if idle else Transfer(shared, identified=identified)
         try:
             transfer.begin(hop)
         except FetchError:
-            self._idle.append(transfer)
+            idle.append(transfer)
             raise
         if self._sweeper is None:
             self._sweeper = shared.loop.call_later(self._period, self._sweep)
@@ -223,7 +227,7 @@ class CurlTransport:
         """Take a handle back; a request that has not ended is dropped."""
         transfer.forget()
         if transfer.done and transfer.failure is None and self._shared is not None:
-            self._idle.append(transfer)
+            self._idle[transfer.identified].append(transfer)
         else:
             transfer.stop(CLOSED)
             transfer.curl.close()

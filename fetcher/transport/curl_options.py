@@ -85,6 +85,14 @@ def _trust(pycurl: Any, curl: Any, tls: Tls) -> None:
             curl.setopt(option, value)
 
 
+def identify(pycurl: Any, curl: Any, tls: Tls) -> None:
+    """Let a handle show the user's certificate, which it does from then on."""
+    curl.setopt(pycurl.SSLCERT, str(tls.cert))
+    curl.setopt(pycurl.SSLKEY, str(tls.key or tls.cert))
+    if tls.key_password is not None:
+        curl.setopt(pycurl.KEYPASSWD, tls.key_password)
+
+
 def header_lines(headers: Headers) -> list[str | bytes]:
     """Return fields as libcurl takes them: an empty one ends in a semicolon, and a name alone keeps its own away."""
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]

@@ -15,7 +15,7 @@ from fetcher.errors import ErrorKind, FetchError
 from fetcher.options import Timeouts, Tls, Wire
 from fetcher.transport.base import Hop
 from fetcher.transport.curl_failures import DIED, REFUSED, Failure, translate
-from fetcher.transport.curl_options import header_lines, new_handle
+from fetcher.transport.curl_options import header_lines, identify, new_handle
 from fetcher.transport.failures import Exchanged, unanswered
 from fetcher.transport.guard import is_public
 from fetcher.transport.proxies import HTTP, SOCKS, Proxies
@@ -56,12 +56,15 @@ class Transfer:
     idle -> under way -> headed -> done -> idle; what leaves this way is not used again.
     """
 
-    def __init__(self, shared: "Shared") -> None:
+    def __init__(self, shared: "Shared", *, identified: bool = False) -> None:
         self._shared = shared
+        self.identified = identified
         self._headers: Headers | None = None
         self._proxy: str | None = None
         self._anew = False
         self.curl = curl = new_handle(shared.pycurl, shared.timeouts, shared.tls, shared.wire)
+        if identified:
+            identify(shared.pycurl, curl, shared.tls)
         self._pause: int = shared.pycurl.WRITEFUNC_PAUSE
         curl.setopt(shared.pycurl.HEADERFUNCTION, self._on_line)
         curl.setopt(shared.pycurl.WRITEFUNCTION, self._on_body)

@@ -119,7 +119,7 @@ class _Exchange:
                 skip_auto_headers=_lacking(self._hop.headers),
                 allow_redirects=False,
                 proxy=proxy,
-                ssl=transport.tls_context() if secure else True,
+                ssl=transport.tls_context(own_origin=self._hop.own_origin) if secure else True,
             )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise translate(error, exchanged) from error
@@ -144,7 +144,7 @@ class SessionTransport:
 
     The session follows no redirect, keeps no cookie and decodes no body; those are decided above.
     An idle connection that the server has closed is replaced silently once (RFC 9112 section 9.3.1),
-    so a counted attempt may be two requests. Entering raises UsageError if there are no certificates in ``ca_file``.
+    so a counted attempt may be two requests. Entering raises UsageError for files of certificates and keys that are none.
     """
 
     def __init__(self, timeouts: Timeouts, tls: Tls, proxies: Proxies, clock: Clock, reach: Reach = ANYWHERE) -> None:
@@ -153,7 +153,7 @@ class SessionTransport:
         self.proxies = proxies
         self.clock = clock
         self._tls = tls
-        self._context: ssl.SSLContext | None = None
+        self._contexts: dict[bool, ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -163,15 +163,16 @@ class SessionTransport:
             raise RuntimeError("the transport is not open")
         return self._session
 
-    def tls_context(self) -> ssl.SSLContext:
-        """Return the context that all TLS connections share; made when the first one needs it."""
-        if self._context is None:
-            self._context = tls_context(self._tls)
-        return self._context
+    def tls_context(self, *, own_origin: bool) -> ssl.SSLContext:
+        """Return the context that all TLS connections share, or all who may know the user; made when needed first."""
+        shown = own_origin and self._tls.cert is not None
+        if shown not in self._contexts:
+            self._contexts[shown] = tls_context(self._tls, own_origin=shown)
+        return self._contexts[shown]
 
     async def __aenter__(self) -> Self:
-        if self._tls.ca_file is not None:
-            self.tls_context()
+        if self._tls.has_files:
+            self.tls_context(own_origin=True)
         self._session = aiohttp.ClientSession(
             connector=Connector(self._reach.connections, self.timeouts, block_private=self._reach.block_private),
             response_class=_Response,

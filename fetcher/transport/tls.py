@@ -3,6 +3,7 @@
 import ssl
 from typing import Any
 
+from fetcher.errors import UsageError
 from fetcher.options import Tls
 from fetcher.transport.failures import no_certificates
 from fetcher.transport.timeline import current_timeline
@@ -31,8 +32,11 @@ class _TimedContext(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Return the context of all connections: TLS 1.2 or later. Raises UsageError if ``ca_file`` holds no certificates."""
+def tls_context(tls: Tls, *, own_origin: bool) -> ssl.SSLContext:
+    """Return the context of all connections: TLS 1.2 or later. Only a URL's own origin is shown the user's certificate.
+
+    Raises UsageError if ``ca_file`` holds no certificates, or what :func:`load_identity` says.
+    """
     context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not tls.verify:
@@ -45,4 +49,38 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
             raise no_certificates(tls.ca_file, error) from error
     else:
         context.load_default_certs()
+    if own_origin:
+        load_identity(context, tls)
     return context
+
+
+def load_identity(context: ssl.SSLContext, tls: Tls) -> None:
+    """Let connections show the user's certificate, if there is one.
+
+    Raises UsageError if a file cannot be read or is none, for a key of another certificate, and for one that is
+    encrypted, without its password; it asks nobody for that.
+    """
+    if tls.cert is None:
+        return
+    key, asked = tls.key or tls.cert, False
+
+    def password() -> str:
+        nonlocal asked
+        asked = True
+        return tls.key_password or ""
+
+    for path in (tls.cert, key):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
+    try:
+        context.load_cert_chain(tls.cert, key, password)
+    except ssl.SSLError as error:
+        if asked and tls.key_password is None:
+            raise UsageError(f"the key in {key} is encrypted: say --key-password @FILE") from error
+        if asked:
+            raise UsageError(f"the password does not open the key in {key}") from error
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise UsageError(f"the key in {key} is not that of the certificate in {tls.cert}") from error
+        raise UsageError(f"no certificate (PEM) in {tls.cert}, or no private key in {key}") from error

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fetcher.errors import ErrorKind
+from fetcher.errors import ErrorKind, UsageError
 from fetcher.options import Timeouts
 from fetcher.options import Tls as Trust
 from fetcher.transport.base import Hop, Transport
 from tests.answers import Value
+from tests.certificates import Certificates
 from tests.conftest import Tls
 from tests.contracts.exchange import MEGABYTE, Make, WithTransport, failure, get, listening, tunnel, until
 from tests.contracts.source_contract import open_descriptors
@@ -80,6 +81,42 @@ class ConnectionContract(WithTransport):
             assert kind == ErrorKind.TLS_VERIFY
             assert words.startswith("certificate of 127.0.0.1: ")
             assert not scope.requests("b")
+
+    @pytest.mark.parametrize("kind", ["apart", "together"])
+    async def test_certificate(self, make: Make, certificates: Certificates, kind: str) -> None:
+        """The user's certificate is shown to the URL's own origin only, over connections of its own."""
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.readuntil(b"\r\n\r\n"):
+                body = b"known" if writer.get_extra_info("peercert") else b"alien"
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + body)
+
+        cert, key, password = certificates.both, None, None
+        if kind == "apart":
+            cert, key, password = certificates.client, certificates.client_key, certificates.client_password
+        trust = Trust(ca_file=certificates.ca_file, cert=cert, key=key, key_password=password)
+        async with listening(talk, certificates.optional) as server, make(trust=trust) as transport:
+            shown = [
+                (await get(transport, f"https://{server}/", own_origin=own)).body
+                for own in (True, False, True, False, False, True)
+            ]
+        assert shown == [b"known", b"alien", b"known", b"alien", b"alien", b"known"]
+
+    async def test_certificate_that_is_none(self, make: Make, certificates: Certificates, tmp_path: Path) -> None:
+        """What cannot be shown is refused when the transport is entered, and nobody is asked for a password."""
+        client, key, other = certificates.client, certificates.client_key, certificates.ca_file
+        for trust, message in (
+            (Trust(cert=client, key=key), f"the key in {key} is encrypted: say --key-password @FILE"),
+            (Trust(cert=client, key=key, key_password="x"), f"the password does not open the key in {key}"),
+            (Trust(cert=client, key=key, key_password=""), f"the password does not open the key in {key}"),
+            (Trust(cert=client), f"no certificate (PEM) in {client}, or no private key in {client}"),
+            (Trust(cert=other, key=certificates.both), f"the key in {certificates.both} is not that of the"),
+            (Trust(cert=tmp_path / "none"), f"{tmp_path / 'none'}: No such file or directory"),
+        ):
+            with pytest.raises(UsageError) as caught:
+                async with make(trust=trust):
+                    pass
+            assert str(caught.value).startswith(message)
 
     async def test_trust_by_default(self, transport: Transport, tls: Tls) -> None:
         """Without a file of certificates the system's count, which know nothing of ours."""

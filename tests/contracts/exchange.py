@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -52,9 +53,9 @@ async def chunks(response: Response) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def get(transport: Transport, url: str, headers: Headers = ()) -> Got:
+async def get(transport: Transport, url: str, headers: Headers = (), *, own_origin: bool = False) -> Got:
     """Send one request and read all of its response."""
-    async with transport.send(Hop(url, headers)) as response:
+    async with transport.send(Hop(url, headers, own_origin)) as response:
         body = b"".join([chunk async for chunk in chunks(response)])
         return Got(
             status=response.status,
@@ -92,6 +93,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def listening(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
     """Serve every connection by ``talk``, in this event loop, and yield ``127.0.0.1:PORT``."""
 
@@ -102,7 +104,7 @@ async def listening(
         with suppress(OSError):
             await writer.wait_closed()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) as server:
         yield "{}:{}".format(*server.sockets[0].getsockname()[:2])
         await until(lambda: len(asyncio.all_tasks()) == 1)
 
