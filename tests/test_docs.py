@@ -367,14 +367,14 @@ def site() -> Iterator[str]:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """Return PATH, on which ``fetcher`` is that of this Python, and what docs/config.md wants to find."""
+    """Return PATH, on which ``fetcher`` is that of this Python, and what docs/config.md and docs/access.md want to find."""
     shim = directory / "bin" / "fetcher"
     if not shim.exists():
         shim.parent.mkdir(parents=True, exist_ok=True)
         program = "import sys; sys.argv[0] = 'fetcher'; from fetcher.__main__ import main; main()"
         shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -X dev -W error -c "{program}" "$@"\n')
         shim.chmod(0o755)
-    return {"PATH": f"{shim.parent}:{os.environ['PATH']}", "API_TOKEN": "Bearer hush"}
+    return {"PATH": f"{shim.parent}:{os.environ['PATH']}", "API_TOKEN": "Bearer hush", "MIRROR_PASSWORD": "hush"}
 
 
 def run(code: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -411,7 +411,8 @@ def prepared(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (directory / name).write_text(example(site, "/big/", "/late/", "/flaky/"))
     (settings,) = blocks("toml")
     (directory / "mirror.toml").write_text(settings.text)
-    (directory / "client.key").write_text("hush\n")
+    for name in ("client.key", "token"):
+        (directory / name).write_text("hush\n")
     assert run(["fetcher", "get", "srv/urls.txt", "-o", "srv/mirror", "-q"], directory).returncode == 1
     (directory / "failed.txt").write_text(f"# http.404 (urls.txt:32)\nhttp://{site}/status/404/001.html\n")
     return directory

@@ -66,7 +66,7 @@ def read(path: str, kinds: Mapping[str, type]) -> Config:
         Hosts(hosts)
     warning = ""
     if mode & _READ_BY_ALL and _holds_secrets(tables, *sections.values()):
-        warning = f"{path} holds secrets, and everyone on this machine can read it: chmod o-r"
+        warning = params.for_all_to_read(path)
     return Config(path, settings, hosts, warning)
 
 
@@ -121,18 +121,7 @@ def _content(where: str, given: object) -> str:
     source, place = next(iter(given.items()), ("", "")) if isinstance(given, dict) else ("", "")
     if source not in ("file", "env") or given != {source: place} or not isinstance(place, str):
         raise UsageError(where + ': write text, { file = "..." } or { env = "..." }')
-    content = _of_file(where, place) if source == "file" else os.environ.get(place)
-    if not content:
-        raise UsageError(f"{where}: {place} is {'empty' if content == '' else 'not in the environment'}")
-    return content
-
-
-def _of_file(where: str, path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8-sig").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UsageError(f"{where}: {path}: {reason}") from error
+    return params.content(where, source, place)
 
 
 def _text(where: str, value: object) -> str:

@@ -143,6 +143,34 @@ class Flags:
             callback=_or_environment,
         ),
     ] = None
+    user: Annotated[
+        str | None, _option(REQUEST, "log in to the URL's own origin with this name", "--user", metavar="NAME")
+    ] = None
+    password: Annotated[
+        str | None, _option(REQUEST, "where its password is: @FILE or env:NAME", "--password", metavar="WHERE")
+    ] = None
+    auth: Annotated[str, _option(REQUEST, "basic, or digest, which tells no password", "--auth", metavar="HOW")] = (
+        _DEFAULTS.access.auth.value
+    )
+    bearer: Annotated[
+        str | None, _option(REQUEST, "where a token is: @FILE or env:NAME", "--bearer", metavar="WHERE")
+    ] = None
+    netrc: Annotated[
+        str | None,
+        _option(REQUEST, "names and passwords by host, as ftp and curl read them", "--netrc", metavar="FILE"),
+    ] = None
+    cookies: Annotated[
+        str | None, _option(REQUEST, "cookies as browsers export them; only read", "--cookies", metavar="FILE")
+    ] = None
+    cert: Annotated[
+        str | None, _option(REQUEST, "show this certificate (PEM) if asked for one", "--cert", metavar="FILE")
+    ] = None
+    key: Annotated[
+        str | None, _option(REQUEST, "the certificate's private key  [in the same file]", "--key", metavar="FILE")
+    ] = None
+    key_password: Annotated[
+        str | None, _option(REQUEST, "where the key's password is", "--key-password", metavar="WHERE")
+    ] = None
     user_agent: Annotated[str | None, _option(REQUEST, "instead of fetcher/VERSION", "--user-agent", metavar="S")] = (
         None
     )

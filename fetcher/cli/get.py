@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fetcher.atomic import AtomicFile, replace_file
-from fetcher.cli import params
+from fetcher.cli import access, params
 from fetcher.cli.config import blamed
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import Flags
@@ -33,7 +33,6 @@ from fetcher.options import (
     Output,
     Retries,
     Timeouts,
-    Tls,
     Wire,
 )
 from fetcher.status import ExitStatus, exit_status
@@ -100,7 +99,7 @@ def _options(flags: Flags) -> Options:
         bounds=Bounds(
             deadline=_if_given(params.duration, "--deadline", flags.deadline), failures=failures, failed_share=share
         ),
-        tls=Tls(ca_file=_if_given(params.certificates, "--ca-file", flags.ca_file), verify=not flags.insecure),
+        tls=access.tls(flags),
         output=Output(
             directory=params.directory("--output-dir", flags.output_dir),
             name=flags.name,
@@ -108,7 +107,8 @@ def _options(flags: Flags) -> Options:
             save=not flags.no_save,
             wait=params.duration("--wait", flags.wait),
         ),
-        headers=params.headers("--header", flags.header or []),
+        headers=access.headers(flags),
+        access=access.access(flags),
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
         contact=_if_given(params.contact, "--contact", flags.contact),
         proxy=_if_given(params.proxy, "--proxy", flags.proxy),
@@ -154,6 +154,8 @@ def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitSt
     flags, environment = show.flags, show.environment
     if flags.config is not None and flags.config.warning:
         show.observe(Notice(flags.config.warning))
+    for warning in access.exposed(flags):
+        show.observe(Notice(warning))
     with ExitStack() as files:
         metrics = files.enter_context(MetricsFile(Path(flags.metrics), show)) if flags.metrics is not None else None
         writers: list[RecordWriter] = []

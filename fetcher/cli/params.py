@@ -1,5 +1,6 @@
 """L4: what people type, understood: sizes, times, rates, header fields. Each refusal says what would be accepted."""
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ _SIZE: Final = re.compile(_NUMBER + r"\s*([kKmMgGtT]?)(i?)[bB]?")
 _DURATION: Final = re.compile(_NUMBER + r"\s*(ms|s|m|h|)")
 _RATE: Final = re.compile(_NUMBER + r"\s*(?:/\s*([smh]))?")
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+#: What tokens are made of (RFC 9110 section 11.2).
+TOKEN68: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
 
 
 def whole(option: str, text: str) -> int:
@@ -155,9 +158,37 @@ def _lines(option: str, path: str) -> list[tuple[int, str]]:
     try:
         text = Path(path).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise UsageError(f"{option} @{path}: {reason}") from error
+        raise UsageError(f"{option} @{path}: {reason(error)}") from error
     return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and line[0] != "#"]
+
+
+def secret(option: str, text: str) -> str:
+    """Return what ``@FILE`` or ``env:NAME`` holds; raises UsageError, which shows neither that nor anything else typed."""
+    for mark, source in (("@", "file"), ("env:", "env")):
+        if text.startswith(mark):
+            return content(option, source, text.removeprefix(mark))
+    raise UsageError(f"{option}: a secret has no place on a command line: write @FILE or env:NAME")
+
+
+def content(where: str, source: str, place: str) -> str:
+    """Return what a file holds, without the blanks around it, or a variable; raises UsageError if that is nothing."""
+    try:
+        found = Path(place).read_text("utf-8-sig").strip() if source == "file" else os.environ.get(place)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{where}: {place}: {reason(error)}") from error
+    if not found:
+        raise UsageError(f"{where}: {place} is {'empty' if found == '' else 'not in the environment'}")
+    return found
+
+
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    """Return why a file cannot be read as text."""
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else "not UTF-8"
+
+
+def for_all_to_read(path: str) -> str:
+    """Return what to say of a file with secrets that everyone can read."""
+    return f"{path} holds secrets, and everyone on this machine can read it: chmod o-r"
 
 
 def _field(where: str, text: str) -> tuple[str, str]:
