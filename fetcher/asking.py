@@ -18,16 +18,15 @@ _LONG: Final = 32 * 1024
 
 
 class _Page:
-    """Takes what is heeded of one body; one that is longer ends there, with ``too_large``."""
-
-    def __init__(self, body: bytearray) -> None:
+    def __init__(self, body: bytearray, most: int) -> None:
         self._body = body
+        self._most = most
 
     async def write(self, chunk: bytes) -> None:
         self._body += chunk
-        if len(self._body) > MOST_HEEDED:
-            del self._body[MOST_HEEDED:]
-            raise FetchError(ErrorKind.TOO_LARGE, f"only {MOST_HEEDED:,} bytes of it are heeded")
+        if len(self._body) > self._most:
+            del self._body[self._most :]
+            raise FetchError(ErrorKind.TOO_LARGE, f"only {self._most:,} bytes of it are heeded")
 
     async def commit(self) -> Stored:
         return Stored(None, len(self._body), None)
@@ -39,18 +38,19 @@ class _Page:
         pass
 
 
-class _Pages:
-    """A sink for one body."""
+class Pages:
+    """A sink for one body, kept in memory; one of more than ``most`` bytes ends there, with ``too_large``."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.body = bytearray()
+        self._most = most
 
     async def held(self, request: Request) -> None:
         """Return None: an attempt begins anew."""
 
     async def open(self, request: Request, head: Head, held: Held | None = None) -> _Page:  # noqa: ARG002
         """Prepare to take the body."""
-        return _Page(self.body)
+        return _Page(self.body, self._most)
 
 
 class Asking:
@@ -65,7 +65,7 @@ class Asking:
         self, transfer: Transfer, number: int, total: float | None, observe: Observer
     ) -> tuple[Attempt, bytes]:
         """Try once, as :meth:`fetcher.fetch.Fetch.attempt` does; return what came, too."""
-        pages = _Pages()
+        pages = Pages(MOST_HEEDED)
         attempt = await self._fetch.aside(pages, self._limits).attempt(transfer, number, total, observe)
         return attempt, bytes(pages.body)
 

@@ -1,18 +1,20 @@
 """L3: options become objects; the one place that names concrete classes."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
 from fetcher.clock import Clock, SystemClock, entropy
+from fetcher.columns import URL
 from fetcher.cookiefile import Shelf
 from fetcher.descriptors import allow
 from fetcher.disk import Disk
+from fetcher.download import download
 from fetcher.engines.inline import Inline
-from fetcher.errors import UsageError
+from fetcher.errors import Error, ErrorKind, UsageError
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
 from fetcher.fetch import Fetch
 from fetcher.hosts import Hosts
@@ -21,9 +23,10 @@ from fetcher.journal import Journal, partial_in
 from fetcher.lanes import Lanes, keeps, share, worker_count
 from fetcher.lock import Patience
 from fetcher.logins import Logins
-from fetcher.model import timestamp
+from fetcher.model import Request, Row, timestamp
 from fetcher.naming import Template
 from fetcher.options import Carrier, Form, Listing, Options, Timeouts, Tls
+from fetcher.plan import Planner
 from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
 from fetcher.sinks.base import Sink
@@ -34,12 +37,13 @@ from fetcher.sources.argv import ArgvSource
 from fetcher.sources.base import FormError, ReadError, Source
 from fetcher.sources.forms import by_name, reader_of
 from fetcher.sources.globbed import GlobbedSource
-from fetcher.sources.listfile import ListSource
+from fetcher.sources.listfile import Follow, ListSource
 from fetcher.sources.opener import beginning, check, rereadable
 from fetcher.sources.parquet import ParquetSource
 from fetcher.text import printable
 from fetcher.transport.base import Reach, Transport
 from fetcher.transport.proxies import Proxies
+from fetcher.urls import redact
 
 if TYPE_CHECKING:
     from fetcher.engines.base import Engine
@@ -185,16 +189,16 @@ def _affordable(options: Options, observe: Observer) -> Options:
     return replace(options, limits=replace(options.limits, concurrency=allowed))
 
 
-def sources(arguments: Iterable[str], listing: Listing) -> list[Source]:
+def sources(arguments: Iterable[str], listing: Listing, follow: Follow | None) -> list[Source]:
     """Return what the words of a command line name: literal URLs, list files, ``-`` for standard input.
 
-    Adjacent URLs are one source. Raises UsageError if a file cannot be read, or needs what is not installed.
+    ``follow`` reads the sitemaps that an index names; without it, they are rows. Adjacent URLs are one source. Raises UsageError if a file cannot be read, or needs what is not installed.
     """
-    found = _named(arguments, listing)
+    found = _named(arguments, listing, follow)
     return [GlobbedSource(source) for source in found] if listing.glob else found
 
 
-def _named(arguments: Iterable[str], listing: Listing) -> list[Source]:
+def _named(arguments: Iterable[str], listing: Listing, follow: Follow | None) -> list[Source]:
     found: list[Source] = []
     urls: list[tuple[int, str]] = []
     for position, word in enumerate(arguments, start=1):
@@ -204,13 +208,13 @@ def _named(arguments: Iterable[str], listing: Listing) -> list[Source]:
         if urls:
             found.append(ArgvSource(urls))
             urls = []
-        found.append(_list(word, listing))
+        found.append(_list(word, listing, follow))
     if urls:
         found.append(ArgvSource(urls))
     return found
 
 
-def _list(path: str, listing: Listing) -> Source:
+def _list(path: str, listing: Listing, follow: Follow | None) -> Source:
     """Return the source of a list; raises UsageError if not even its beginning can be read."""
     check(path)
     form = by_name(path) if listing.form is Form.AUTO else listing.form
@@ -227,4 +231,33 @@ def _list(path: str, listing: Listing) -> Source:
             raise UsageError(f"{printable(path)}: {error}") from error
         except ReadError:
             pass  # what can be read is fetched, and the rest is told in a record
-    return ListSource(path, choose)
+    return ListSource(path, choose, follow=follow)
+
+
+def follower(options: Options, observe: Observer) -> Follow:
+    """Return what fetches a sitemap that an index names, one at a time, and reads it.
+
+    One that cannot be had is a row that says why; so is one that is an index itself.
+    """
+    clock = SystemClock()
+    choose = partial(reader_of, Form.SITEMAP, URL)
+
+    async def refuse(row: Row) -> AsyncGenerator[Row, None]:
+        yield replace(row, error=Error.of(ErrorKind.BAD_RECORD, "an index that an index names is not read"))
+
+    async def follow(row: Row) -> AsyncGenerator[Row, None]:
+        observe(Waiting(f"{row.source} is an index of sitemaps: reading {redact(row.text)}"))
+        decision = Planner().plan(row)
+        if isinstance(decision, Request):
+            async with _fetching(options, NullSink(), clock) as fetch:
+                found = await download(decision, fetch, options, clock, observe)
+            if isinstance(found, bytes):
+                async with aclosing(ListSource(redact(row.text), choose, found, refuse).rows()) as rows:
+                    async for inner in rows:
+                        yield inner
+            else:
+                yield replace(row, error=found)
+        else:
+            yield row  # it is no URL, which is told where the others are
+
+    return follow

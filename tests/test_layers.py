@@ -24,7 +24,7 @@ LAYERS: Final = (
     "text frozen access errors details model options events status",
     "hashtable body urls cookiefile logins hosts limits adaptive origins lanes retry redirects robots conditional identity headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
     "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
-    "recorder answer fetch asking engines run wiring api",
+    "recorder answer fetch asking download engines run wiring api",
     "views report cli",
 )
 RANKS: Final = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names.split())}

@@ -136,11 +136,12 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     Raises UsageError before anything is fetched, LocalError if this machine fails.
     """
     options = options_of(flags)
-    from fetcher.wiring import maker, sources
+    from fetcher.wiring import follower, maker, sources
 
     maker(options)
-    found = sources(flags.sources or [], listing_of(flags))
     show = Show(flags, environment, typed)
+    follow = None if options.dry_run else follower(options, show.observe)
+    found = sources(flags.sources or [], listing_of(flags), follow)
     if environment.stdin_is_terminal and "-" in (flags.sources or ()):
         show.say("reading URLs from the keyboard, Ctrl-D ends")
     return carry_out(options, found, show)

@@ -12,7 +12,7 @@ from fetcher.cli.get import carry_out, options_of
 from fetcher.cli.records import warn
 from fetcher.cli.show import Show
 from fetcher.errors import ErrorKind, UsageError, http_kind
-from fetcher.model import Row, from_line
+from fetcher.model import Record, Row, from_line
 from fetcher.plan import again
 from fetcher.replay import Past
 from fetcher.status import ExitStatus
@@ -33,9 +33,16 @@ class FailedSource:
         self.name = str(past.directory)
         self._past = past
         self._offsets = array("Q")
+        #: How many failures are left out since their header fields stand only in the list that they came from.
+        self.incomplete = 0
         for offset, line, said in past.latest():
-            if not said.ok and _is_wanted(line, kinds):
+            record = None if said.ok else _failed(line, kinds)
+            if record is None:
+                continue
+            if again(record) is not None:
                 self._offsets.append(offset)
+            elif record.asked and "headers" in record.asked:
+                self.incomplete += 1
 
     async def rows(self) -> AsyncGenerator[Row, None]:
         """Yield each line as it stood in its list, with that list's name and its number there."""
@@ -52,13 +59,14 @@ class FailedSource:
         return [row for row in rows if row is not None]
 
 
-def _is_wanted(line: bytes, kinds: Sequence[str]) -> bool:
+def _failed(line: bytes, kinds: Sequence[str]) -> Record | None:
+    """Return the record on a line, if it is one of a failure of these kinds."""
     try:
         record = from_line(line)
     except ValueError:
-        return False
+        return None
     kind = record.error.kind if record.error is not None else ""
-    return again(record) is not None and (not kinds or any(f"{kind}.".startswith(f"{each}.") for each in kinds))
+    return record if not kinds or any(f"{kind}.".startswith(f"{each}.") for each in kinds) else None
 
 
 def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> ExitStatus:
@@ -76,4 +84,6 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
         show = Show(flags, environment, typed, f"nothing to fetch again in {printable(flags.output_dir)}")
         if not flags.quiet:
             warn(past, say=show.say)
+        if source.incomplete and flags.quiet < 2:
+            show.say(f"{source.incomplete:,} left out: their header fields stand in the lists only; run these again")
         return carry_out(options, [source], show)

@@ -15,6 +15,7 @@ from fetcher.clock import SystemClock
 from fetcher.replay import Past
 from fetcher.status import ExitStatus
 from fetcher.text import harmless_json, printable, size_text, span_text
+from fetcher.views.failed import list_line
 
 
 def main(directory: Path, environment: Environment, *, urls: bool, quiet: bool) -> ExitStatus:
@@ -67,7 +68,7 @@ def _line(finding: Finding) -> bytes:
 def _list_entry(finding: Finding) -> bytes:
     if finding.record is None:
         return b""
-    return f"# {finding.problem} ({printable(finding.path)})\n{finding.record.url}\n".encode()
+    return f"# {finding.problem} ({printable(finding.path)})\n{list_line(finding.record)}\n".encode()
 
 
 def _text(path: str) -> str:

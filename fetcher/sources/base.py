@@ -1,6 +1,6 @@
 """L2: what every source of rows promises."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Protocol
 
 from fetcher.model import Row
@@ -46,6 +46,11 @@ class Reader(Protocol):
     @property
     def line(self) -> int:
         """How many lines, or whatever rows are counted by, have been read whole."""
+        ...
+
+    @property
+    def nested(self) -> Sequence[Row]:
+        """The rows of the piece at hand that are lists themselves; they are not among those of :meth:`feed`."""
         ...
 
     def feed(self, piece: bytes) -> Iterator[Row]:

@@ -23,6 +23,8 @@ class CsvReader:
     is bad, since a URL with a comma in it may have been cut; one with fewer lacks the last ones.
     """
 
+    nested = ()
+
     def __init__(self, source: str, column: str, comma: str | None = None) -> None:
         self._source = source
         self._column = column

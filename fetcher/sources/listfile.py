@@ -14,6 +14,9 @@ from fetcher.sources.opener import chunks, rereadable
 #: Makes a reader for a list of this name that begins with these bytes.
 Choose = Callable[[str, bytes], Reader]
 
+#: Yields the rows of a list that a row of another list is.
+Follow = Callable[[Row], AsyncGenerator[Row, None]]
+
 #: A reader is chosen when there are so many bytes, or a whole line, or nothing more comes.
 _ENOUGH: Final = 4_096
 
@@ -24,11 +27,18 @@ class ListSource:
     Where it cannot be read on, its last row says so.
     """
 
-    def __init__(self, path: str, choose: Choose, descriptor: int | None = None) -> None:
-        """``path`` is a file's, or ``-`` for standard input; a ``descriptor`` is read instead and stays open."""
+    def __init__(
+        self, path: str, choose: Choose, content: int | bytes | None = None, follow: Follow | None = None
+    ) -> None:
+        """Read the file ``path``, or standard input for ``-``.
+
+        With ``content`` read that instead: bytes, or an open descriptor, which stays open. ``follow`` says what rows a
+        nested list has; without it, a nested list is a row.
+        """
         self.name = shown(path)
         self._choose = choose
-        self._file = (0 if path == "-" else path) if descriptor is None else descriptor
+        self._follow = follow
+        self._file = (0 if path == "-" else path) if content is None else content
 
     async def rows(self) -> AsyncGenerator[Row, None]:
         """Yield the rows as their bytes come."""
@@ -36,22 +46,33 @@ class ListSource:
         try:
             async with aclosing(chunks(self._file)) as pieces:
                 reader, head = await self._begin(pieces)
-                for row in reader.feed(head):
-                    yield row
-                line = reader.line
-                async for piece in pieces:
+                piece: bytes | None = head
+                while piece is not None:
                     try:
                         for row in reader.feed(piece):
                             yield row
                     finally:
                         line = reader.line
+                    for row in reader.nested:
+                        async with aclosing(self._rows_of(row)) as rows:
+                            async for inner in rows:
+                                yield inner
+                    piece = await anext(pieces, None)
             for row in reader.end():
                 yield row
         except ReadError as error:
             yield unreadable(self.name, error, line)
 
+    async def _rows_of(self, nested: Row) -> AsyncGenerator[Row, None]:
+        if self._follow is None:
+            yield nested
+            return
+        async with aclosing(self._follow(nested)) as rows:
+            async for row in rows:
+                yield row
+
     async def count(self) -> int | None:
-        """Return how many rows there are, or None if the list can be read only once."""
+        """Return how many rows there are, or None if the list can be read only once, or has others in it."""
         if not rereadable(self._file):
             return None
         rows = 0
@@ -59,9 +80,12 @@ class ListSource:
         try:
             async with aclosing(chunks(self._file)) as pieces:
                 reader, head = await self._begin(pieces)
-                rows += await loop.run_in_executor(None, reader.tally, head)
-                async for piece in pieces:
+                piece: bytes | None = head
+                while piece is not None:
                     rows += await loop.run_in_executor(None, reader.tally, piece)
+                    if reader.nested:
+                        return None
+                    piece = await anext(pieces, None)
             return rows + sum(1 for _ in reader.end())
         except ReadError:
             return rows + 1

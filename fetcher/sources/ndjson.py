@@ -23,6 +23,8 @@ class NdjsonReader:
     no object; its text may hold secrets, so the row does not have it.
     """
 
+    nested = ()
+
     def __init__(self, source: str, column: str) -> None:
         self._source = source
         self._column = column

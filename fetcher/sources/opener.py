@@ -76,7 +76,7 @@ def _looks_like_host(path: str) -> bool:
     return (found["ending"] or "").lower() not in _FILE_ENDINGS
 
 
-def rereadable(file: str | int) -> bool:
+def rereadable(file: str | int | bytes) -> bool:
     """Tell whether reading ``file`` leaves it as it was: true of a regular file named by its path."""
     return isinstance(file, str) and Path(file).is_file()
 
@@ -92,15 +92,15 @@ def beginning(path: str) -> bytes:
     return head if decoder is None else decoder.step(head, _FIRST)[0]
 
 
-async def chunks(file: str | int) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of ``file``, a path or an open descriptor, in pieces of at most 256 KiB.
+async def chunks(file: str | int | bytes) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of ``file``, a path, an open descriptor or the bytes themselves, in pieces of at most 256 KiB.
 
     gzip (RFC 1952) and zstd (RFC 8878) are known by their first bytes and unpacked: several members or frames in a row.
     A descriptor stays open and its flags as they are. A FIFO that nobody has opened for writing is waited for.
     Cancellable at any time; close it (``aclosing``) to give the file back early.
     Raises ReadError if the file cannot be read or what is packed is cut or damaged, after all that came before.
     """
-    async with aclosing(_raw(file)) as raw:
+    async with aclosing(_raw(file) if isinstance(file, str | int) else _cut(file)) as raw:
         head = b""
         async for piece in raw:
             head += piece
@@ -115,6 +115,11 @@ async def chunks(file: str | int) -> AsyncGenerator[bytes, None]:
             yield head
             async for piece in raw:
                 yield piece
+
+
+async def _cut(data: bytes) -> AsyncGenerator[bytes, None]:
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]
 
 
 async def _raw(file: str | int) -> AsyncGenerator[bytes, None]:

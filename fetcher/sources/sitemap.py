@@ -23,7 +23,7 @@ _ROOTS: Final = {"urlset": "url", "sitemapindex": "sitemap"}
 class SitemapReader:
     """One row per ``<url>``, which counts as its line; ``lastmod``, ``changefreq`` and ``priority`` are its meta.
 
-    ``is_index`` tells, once there is a row, that rows are sitemaps and not pages. Declarations of entities are refused
+    The entries of an index are ``nested``. Declarations of entities are refused
     and nothing outside is ever read, so a small file cannot become a large one. Raises ReadError for what is no
     sitemap, is not well-formed, or has longer parts than 1 MiB.
     """
@@ -31,7 +31,7 @@ class SitemapReader:
     def __init__(self, source: str) -> None:
         self._source = source
         self.line = 0
-        self.is_index = False
+        self.nested: list[Row] = []
         self._path: list[str] = []
         self._entry = ""
         self._values: dict[str, str] = {}
@@ -48,6 +48,7 @@ class SitemapReader:
 
     def feed(self, piece: bytes) -> Iterator[Row]:
         """Yield the rows of the entries that end in this piece."""
+        self.nested.clear()
         for start in range(0, len(piece), _STEP):
             yield from self._parse(piece[start : start + _STEP])
 
@@ -81,7 +82,6 @@ class SitemapReader:
             if name not in _ROOTS:
                 raise FormError(f"not a sitemap: its root is <{printable(name, 40)}>")
             self._entry = _ROOTS[name]
-            self.is_index = self._entry == "sitemap"
         self._path.append(name)
         if len(self._path) > 100:
             raise ReadError("elements are nested too deeply")
@@ -99,7 +99,8 @@ class SitemapReader:
             self._text = None
         elif len(self._path) == 1 and name == self._entry:
             self.line += 1
-            self._rows.append(row_of(self._source, self.line, self._values))
+            row = row_of(self._source, self.line, self._values)
+            (self.nested if self._entry == "sitemap" and row.error is None else self._rows).append(row)
 
     def _data(self, text: str) -> None:
         if self._text is not None and len(self._path) == 3:

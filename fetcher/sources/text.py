@@ -26,6 +26,8 @@ class TextReader:
     UTF-8 byte order mark are fine. Lines end in ``\n``. The URL of an object stands in ``column``.
     """
 
+    nested = ()
+
     def __init__(self, source: str, column: str) -> None:
         self._source = source
         self._column = column

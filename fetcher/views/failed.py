@@ -8,7 +8,7 @@ import orjson
 from fetcher.atomic import AtomicFile
 from fetcher.columns import values_of
 from fetcher.events import Settled
-from fetcher.model import Record, Row
+from fetcher.model import Record
 from fetcher.plan import again
 from fetcher.text import harmless_json, printable
 
@@ -33,16 +33,18 @@ class FailedList:
 
 def entry(record: Record) -> str:
     """Return a record as lines of a list; a failed one below a comment that says where it stood and why it failed."""
-    row = again(record)
-    line = f"# {printable(record.url)}" if row is None else _line(row)
+    line = list_line(record)
     if record.ok:
         return f"{line}\n"
     kind = record.error.kind if record.error is not None else ""
     return f"# {kind} ({printable(record.source)}:{record.line})\n{line}\n"
 
 
-def _line(row: Row) -> str:
-    """Return the URL; as an object if it says more, or would be read back as something else."""
+def list_line(record: Record) -> str:
+    """Return the line of a list that a record came from, as URL or object; a comment if that cannot be told."""
+    row = again(record)
+    if row is None:
+        return f"# {printable(record.url)}"
     if row.details is None and row.text[:1] not in "{#" and row.text == row.text.strip():
         return row.text
     return harmless_json(orjson.dumps(values_of(row))).decode()
