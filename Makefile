@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-fast test-dev check format build bench bench-quick clean
+.PHONY: help demo test test-fast test-dev check format docs build bench bench-quick clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ check: $(VENV)/.dev ## Check format, lint and types
 
 format: $(VENV)/.dev ## Format the code and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format
+
+docs: $(VENV)/.dev ## Bring README's tables and the man page up to date with the code
+	@$(BIN)/python -m docs.tables
+	@$(BIN)/python -m docs.man
 
 build: $(VENV)/.dev ## Build wheel and sdist into dist/
 	@$(BIN)/python -c 'import hatchling' 2>/dev/null || $(PIP) install hatchling

@@ -11,23 +11,23 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Final
 from xml.etree import ElementTree as ET
 
 import pytest
 
 import fetcher
+from docs import man, tables
 from fetcher import body, conditional, cookiejar, fetch, naming, paths
 from fetcher.cli.config import OF_HOSTS
 from fetcher.cli.flags import Flags, kinds
-from fetcher.errors import MAX_MESSAGE, ONCE, Error, ErrorKind, http_kind, is_transient
+from fetcher.errors import MAX_MESSAGE, Error
 from fetcher.events import Counters
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
 from fetcher.naming import Template, Told
 from fetcher.options import Limits, Retries, Timeouts
 from fetcher.plan import Planner
 from fetcher.run import GRACE
-from fetcher.schema import record_schema
 from fetcher.sinks import files
 from fetcher.sources.framing import MAX_LINE
 from fetcher.status import ExitStatus
@@ -97,10 +97,7 @@ def relative(command: str) -> str:
 
 def table(heading: str, path: Path = README) -> list[list[str]]:
     """Return the rows, without their head, of the first table below a heading."""
-    section = path.read_text("utf-8").partition(f"# {heading}\n")[2]
-    rows = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    assert rows is not None, heading
-    return [re.split(r" (?<!\\)\| ", row.strip("| ")) for row in rows[0].splitlines()[2:]]
+    return tables.table(heading, path.read_text("utf-8"))[1:]
 
 
 def words(cell: str) -> list[str]:
@@ -111,43 +108,62 @@ def words(cell: str) -> list[str]:
 # --- tables
 
 
-def parameter(name: str) -> Any:
-    """Return what Typer is told about a field of Flags."""
-    return get_type_hints(Flags, include_extras=True)[name].__metadata__[0]
+def test_tables() -> None:
+    """Options, keys and error kinds are those of the code, in its order, with its defaults, types and hints."""
+    text = README.read_text("utf-8")
+    assert tables.filled(text) == text, "make docs brings the tables up to date"
+    for heading in ("Options", "The record", "Error kinds"):
+        assert all(row[2] for row in table(heading)), heading
+    defaults = {field.name: row[1] for field, row in zip(fields(Flags)[1:], table("Options"), strict=True)}
+    none = [defaults[field.name] for field in fields(Flags)[1:] if field.default is None]
+    assert not [said for said in none if re.fullmatch("off|`[^`]*`", said)], (
+        "where there is none, the README says what holds"
+    )
 
 
-def option_names(name: str) -> str:
-    """Return how help shows the option of a field: ``-o, --output-dir DIR``."""
-    option = parameter(name)
-    names = ", ".join((option.default, *option.param_decls))  # in Annotated, Typer's first argument is a name too
-    return f"{names} {option.metavar}" if option.metavar else names
+def test_tables_follow_the_code() -> None:
+    """What the code does not have goes, what it has comes, and sentences stay."""
+    text = README.read_text("utf-8")
+    (row,) = re.findall(r"^\| `--rate R` .*\n", text, re.MULTILINE)
+    assert tables.filled(text.replace(row, "| `--speed R` | `3` | gone |\n")) == text.replace(
+        row, f"| `--rate R` | none | {tables.parameter('rate').help} |\n"
+    )
 
 
-def test_options() -> None:
-    """The table has every option of ``get``, in the order of the help, with names, metavar and default of the code."""
-    options = [field for field in fields(Flags) if field.name != "sources"]
-    rows = table("Options")
-    assert [words(row[0])[0] for row in rows] == [option_names(field.name) for field in options]
-    for field, (option, default, _) in zip(options, rows, strict=True):
-        if field.default is None:
-            assert default != "off", option
-            assert not re.fullmatch("`[^`]*`", default), option
-        else:
-            assert default == (f"`{field.default}`" if field.default else "off"), option
+def test_man_page() -> None:
+    """The man page is what the tables and the help make of it now, and roff finds nothing to complain of."""
+    page = man.PAGE.read_text("utf-8")
+    assert man.page() == page, "make docs writes it anew"
+    assert all(f"\n.B {man.escaped(tables.option_names(field.name))}\n" in page for field in fields(Flags)[1:])
+    assert page.isascii()
+    if (groff := shutil.which("groff")) is None:
+        pytest.skip("groff is not installed")
+    ran = subprocess.run(
+        [groff, "-man", "-Tutf8", "-ww", "-z", str(man.PAGE)], capture_output=True, text=True, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "roff"),
+    [
+        (".TH is no request", "\\&.TH is no request"),
+        ("'quoted' --long-option", "\\(aqquoted\\(aq \\-\\-long\\-option"),
+        ("a\\b ~ ^ `", "a\\eb \\(ti \\(ha \\(ga"),
+    ],
+)
+def test_words_of_the_man_page(text: str, roff: str) -> None:
+    """Nothing in a text is a request or an escape, and a hyphen stays one."""
+    assert man.escaped(text) == roff
 
 
 def test_every_option_can_come_from_elsewhere() -> None:
     """The README says so of the environment, docs/config.md of a file and of what a section has; header fields have their own way."""
-    names = {field.name: parameter(field.name).envvar for field in fields(Flags) if field.name != "sources"}
+    names = {field.name: tables.parameter(field.name).envvar for field in fields(Flags) if field.name != "sources"}
     assert names.pop("header") is None
     assert all(variable and variable.startswith("FETCHER_") for variable in names.values())
     assert {*kinds(), "config"} == {*names, "header"}
     assert tuple(words(row[0])[0] for row in table("Hosts", CONFIG)) == OF_HOSTS
-
-
-def test_record_keys() -> None:
-    """The table has every key of the record, in its order."""
-    assert tuple(words(row[0])[0] for row in table("The record")) == RECORD_KEYS
 
 
 def test_record_example() -> None:
@@ -162,34 +178,10 @@ def test_record_example() -> None:
 
 
 def test_record_schema() -> None:
-    """The record in docs/record.md fits the schema, and so does the table's type of every key."""
+    """The record in docs/record.md fits the schema."""
     whole, error = (json.loads(block.text) for block in blocks("json"))
     check_record(whole)
     check_record({**whole, "outcome": "failed", "ok": False, "error": error})
-    short = {
-        "string": "string",
-        "integer": "int",
-        "number": "float",
-        "boolean": "bool",
-        "array": "list",
-        "object": "object",
-    }
-    types = {}
-    for key, shape in record_schema()["properties"].items():
-        names = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
-        types[key] = short[names[0]] + ("?" if "null" in names else "")
-    assert {words(row[0])[0]: row[1] for row in table("The record")} == types
-
-
-def test_error_kinds() -> None:
-    """The table has every kind, in the order of the code, and says which failures may pass."""
-    *rows, http = table("Error kinds")
-    assert [words(row[0])[0] for row in rows] == list(ErrorKind)
-    for row in rows:
-        kind = words(row[0])[0]
-        assert row[1] == ("yes, once" if kind in ONCE else "yes" if is_transient(kind) else "no"), kind
-    assert words(http[0]) == [http_kind(400), http_kind(599)]
-    assert http[1].split() == [str(status) for status in range(400, 600) if is_transient(http_kind(status))]
 
 
 def test_exit_statuses() -> None:
@@ -304,12 +296,12 @@ def named_in(path: Path) -> set[str]:
 
 def test_first_screen() -> None:
     """Thirty lines say what it is, how it looks, how to try it, three uses, and why not something else."""
-    lines = README.read_text("utf-8").splitlines()[:31]
+    lines = README.read_text("utf-8").splitlines()[:30]
     assert lines[:2] == [
         "# fetcher",
         "Give it a list of URLs; get every file, whole, and one JSON record per URL saying what happened.",
     ]
-    assert [line.split("  ")[0] for line in lines if line.startswith("make ")] == ["make demo", "make test"]
+    assert [line.split("  ")[0] for line in lines if line.startswith("$ make ")] == ["$ make demo", "$ make test"]
     uses = [line for line in lines if "fetcher get" in line and not line.startswith("again")]
     assert [use[:2] for use in uses] == ["$ ", "$ ", "0 "]
     assert any(line.startswith("## Why not") for line in lines)
@@ -345,7 +337,7 @@ def test_named_files_and_targets() -> None:
         text = path.read_text("utf-8")
         for name in re.findall(r"`((?:fetcher|tests|docs|examples)/[\w./]+)`", text):
             assert "NAME" in name or (ROOT / name).exists(), f"{path.name}: {name}"
-        made = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
+        made = set(re.findall(r"(?:^|^\$ |`)make ([a-z-]+)", text, re.MULTILINE))
         assert made <= targets, path.name
 
 

@@ -64,7 +64,7 @@ def test_licence(project: dict[str, Any]) -> None:
 
 
 def test_wheel(tmp_path: Path) -> None:
-    """The wheel holds the package, its type marker and the licence, and nothing else; above all no tests."""
+    """The wheel holds the package, its type marker, the man page and the licence, and nothing else; above all no tests."""
     pytest.importorskip("hatchling")
     python("-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
     (wheel,) = tmp_path.iterdir()
@@ -74,7 +74,8 @@ def test_wheel(tmp_path: Path) -> None:
     assert any(name.endswith("/LICENSE") for name in info)
     source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "fetcher").rglob("*.py")}
     source |= {"fetcher/py.typed", "fetcher/report/page.css", "fetcher/report/page.js"}
-    assert names - info == source
+    manual = f"fetcher-{fetcher.__version__}.data/data/share/man/man1/fetcher.1"
+    assert names - info == {*source, manual}
 
 
 def test_type_marker() -> None:
