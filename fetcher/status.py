@@ -33,6 +33,14 @@ _STOPPED = {
 }
 
 
+class StoppedError(Exception):
+    """A signal came before there was a run to stop: while it was being opened, or waited for another one."""
+
+    def __init__(self, stop: Stop) -> None:
+        super().__init__(f"{stop.words} before the run began")
+        self.stop = stop
+
+
 def error_status(error: UsageError | LocalError) -> ExitStatus:
     """Return the status of a command that was not carried out, or not to its end."""
     if isinstance(error, UsageError):

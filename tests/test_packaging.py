@@ -106,6 +106,13 @@ def test_help_is_quick(arguments: list[str]) -> None:
     assert not {"aiohttp", "asyncio", "rich", "pydantic", "ssl", "fetcher.wiring"} & modules
 
 
+def test_a_run_converts_nothing() -> None:
+    """No run waits for the import of what Typer converts values with, for there are none."""
+    modules = imported("-m", "fetcher", "get", "--dry-run", "--no-save", "http://127.0.0.1:1/")
+    assert "fetcher.wiring" in modules
+    assert "pydantic" not in modules
+
+
 def test_rules_are_read_when_there_are_some() -> None:
     """No run waits for the import of what reads robots.txt files before it has one."""
     modules = imported("-m", "fetcher", "get", "--dry-run", "--robots", "--no-save", "http://127.0.0.1:1/")

@@ -8,16 +8,7 @@ from typer import Exit
 
 from fetcher.cli.flags import Flags
 from fetcher.errors import LocalError, UsageError
-from fetcher.model import Stop
-from fetcher.status import error_status, stopped_status
-
-
-class StoppedError(Exception):
-    """A signal came before there was a run to stop: while it was being opened, or waited for another one."""
-
-    def __init__(self, stop: Stop) -> None:
-        super().__init__(f"{stop.words} before the run began")
-        self.stop = stop
+from fetcher.status import StoppedError, error_status, stopped_status
 
 
 @contextmanager

@@ -1,30 +1,44 @@
 """L4: the parameters of ``fetcher get`` as they are typed: text, not yet understood."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from typer import Argument, Context, Option
 
 from fetcher.cli.config import Config, read
-from fetcher.options import Listing, Options
+from fetcher.errors import ErrorKind
+from fetcher.options import Carrier, Existing, Listing, Options
 
 #: What holds where nothing is typed.
 _DEFAULTS: Final = Options()
 _LISTING: Final = Listing()
 
+#: How progress is shown.
+PROGRESS: Final = ("auto", "live", "lines", "json", "off")
+
 INPUT, OUTPUT, SPEED, PATIENCE = "Input", "Output", "Speed", "Patience"
 REQUEST, PRINTING = "Request", "Printing"
 
 
-def _option(panel: str, help_text: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
-    """Return an option that the environment can set too: ``--per-host`` as FETCHER_PER_HOST."""
+def _option(panel: str, help_text: str, *names: str, words: Iterable[str] = (), **more: Any) -> Any:
+    """Return an option that the environment can set too: ``--per-host`` as FETCHER_PER_HOST.
+
+    ``words`` are all that it takes, for a shell to complete them.
+    """
     variable = (
         "FETCHER_"
         + next(name for name in names if name.startswith("--")).partition("/")[0][2:].replace("-", "_").upper()
     )
     return Option(
-        *names, help=help_text, metavar=metavar, rich_help_panel=panel, envvar=variable, show_envvar=False, **more
+        *names,
+        help=help_text,
+        rich_help_panel=panel,
+        envvar=variable,
+        show_envvar=False,
+        autocompletion=(lambda: words) if words else None,
+        **more,
     )
 
 
@@ -73,7 +87,7 @@ class Flags:
         _DEFAULTS.output.name
     )
     existing: Annotated[
-        str, _option(OUTPUT, "skip, refresh or replace what is there", "--existing", metavar="WHAT")
+        str, _option(OUTPUT, "skip, refresh or replace what is there", "--existing", metavar="WHAT", words=Existing)
     ] = _DEFAULTS.output.existing.value
     no_save: Annotated[
         bool, _option(OUTPUT, "fetch and hash, keep nothing: check links", "--no-save", show_default=False)
@@ -97,9 +111,9 @@ class Flags:
         str, _option(SPEED, "processes that share the work and the limits", "--workers", metavar="N")
     ] = str(_DEFAULTS.workers)
 
-    transport: Annotated[str, _option(SPEED, "session (aiohttp) or curl (an extra)", "--transport", metavar="HOW")] = (
-        _DEFAULTS.transport.value
-    )
+    transport: Annotated[
+        str, _option(SPEED, "session (aiohttp) or curl (an extra)", "--transport", metavar="HOW", words=Carrier)
+    ] = _DEFAULTS.transport.value
 
     http3: Annotated[
         bool, _option(SPEED, "with --transport curl: HTTP/3 where a host has it", "--http3", show_default=False)
@@ -219,7 +233,9 @@ class Flags:
     verbose: Annotated[
         bool, _option(PRINTING, "a line per retry, redirect and robots.txt", "-v", "--verbose", show_default=False)
     ] = False
-    progress: Annotated[str, _option(PRINTING, "auto, live, lines, json or off", "--progress", metavar="HOW")] = "auto"
+    progress: Annotated[
+        str, _option(PRINTING, "auto, live, lines, json or off", "--progress", metavar="HOW", words=PROGRESS)
+    ] = "auto"
     failed: Annotated[
         str | None, _option(PRINTING, "write the failed lines, to fetch them again", "--failed", metavar="FILE")
     ] = None
@@ -264,6 +280,7 @@ class RetryFlags(Flags):
         Option(
             "--kind",
             metavar="KIND",
+            autocompletion=lambda: list(ErrorKind),
             help="only what failed so: http.503, timeout; may be repeated",
             rich_help_panel=OUTPUT,
             show_default=False,

@@ -13,7 +13,7 @@ from fetcher.atomic import AtomicFile, replace_file
 from fetcher.cli import access, params
 from fetcher.cli.config import blamed
 from fetcher.cli.env import Environment
-from fetcher.cli.flags import Flags
+from fetcher.cli.flags import PROGRESS, Flags
 from fetcher.cli.metrics import MetricsFile
 from fetcher.cli.show import Show
 from fetcher.cli.signals import Beginning, handled
@@ -61,7 +61,7 @@ def options_of(flags: Flags) -> Options:
 
 def _options(flags: Flags) -> Options:
     Template.parse(flags.name)
-    params.choice("--progress", flags.progress, ("auto", "live", "lines", "json", "off"))
+    params.choice("--progress", flags.progress, PROGRESS)
     written = {
         "--failed": flags.failed,
         "--summary": flags.summary,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from typer.core import TyperOption
 
-from fetcher.cli.quick import QuickCommand
+from fetcher.cli.quick import QuickCommand, quickened
 
 #: What ``--help`` explains; it only names the other options, which ``--help-all`` explains too.
 COMMON: Final = frozenset(
@@ -56,7 +56,7 @@ class PanelCommand(QuickCommand):
                 callback=self._show_all,
                 type_descriptor=self.get_help_option(ctx).type_descriptor,  # type: ignore[union-attr]
             )
-        return [*super().get_params(ctx), self._help_all]
+        return [*super().get_params(ctx), *quickened([self._help_all])]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:
         """Write what the command does, in one paragraph, then how it is used."""

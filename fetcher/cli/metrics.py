@@ -6,11 +6,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from fetcher.atomic import AtomicFile
-from fetcher.cli.ending import StoppedError
 from fetcher.cli.show import Show
 from fetcher.errors import BusyError, LocalError, UsageError
 from fetcher.model import Summary
-from fetcher.status import ExitStatus
+from fetcher.status import ExitStatus, StoppedError
 from fetcher.views.metrics import metrics_text
 
 #: Of an earlier file so many characters are read, which is more than one of ours has.

@@ -10,9 +10,8 @@ from typer import BadParameter
 from typer.exceptions import Abort, TyperException
 
 from fetcher.cli.app import app
-from fetcher.cli.ending import StoppedError
 from fetcher.errors import LocalError, UsageError, words_of
-from fetcher.status import ExitStatus, error_status, stopped_status
+from fetcher.status import ExitStatus, StoppedError, error_status, stopped_status
 from fetcher.text import printable
 
 

@@ -21,7 +21,8 @@ class _AsTyped:
         return self._convert().coerce(value, param=param, ctx=ctx)
 
 
-def _quickened(parameters: list[Any]) -> list[Any]:
+def quickened(parameters: list[Any]) -> list[Any]:
+    """Return the same parameters, each of which now takes what is as meant as it is."""
     for parameter in parameters:
         if hasattr(parameter, "get_runtime_param") and not hasattr(parameter, "as_typed"):
             parameter.as_typed = _AsTyped(parameter)
@@ -34,7 +35,7 @@ class QuickCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, ``--help`` included."""
-        return _quickened(super().get_params(ctx))
+        return quickened(super().get_params(ctx))
 
 
 class QuickGroup(TyperGroup):
@@ -42,4 +43,4 @@ class QuickGroup(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, ``--help`` and those for completion included."""
-        return _quickened(super().get_params(ctx))
+        return quickened(super().get_params(ctx))

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Self
 
 from fetcher.atomic import AtomicFile
-from fetcher.cli.ending import StoppedError
 from fetcher.cli.show import Show
 from fetcher.errors import LocalError, UsageError
 from fetcher.events import Settled
@@ -14,6 +13,7 @@ from fetcher.model import Summary
 from fetcher.report.earlier import Earlier
 from fetcher.report.reading import earlier_in
 from fetcher.report.stats import Stats
+from fetcher.status import StoppedError
 
 
 class ReportFile:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
-from fetcher.cli.ending import StoppedError
 from fetcher.model import Stop
+from fetcher.status import StoppedError
 
 _STOPS: Final = {signal.SIGINT: Stop.INTERRUPT, signal.SIGTERM: Stop.TERMINATE, signal.SIGHUP: Stop.HANGUP}
 
