@@ -1,7 +1,7 @@
-"""Take the pictures of the terminal that the documentation shows, from real runs.
+"""Take the pictures that the documentation shows, from real runs.
 
-``python docs/pictures/make.py`` serves the demo site on port 8080, fetches its list in terminals of two sizes, and writes
-what they show beside itself as SVG. It needs tmux.
+``python -m docs.pictures.make`` serves the demo site on port 8080, fetches its list in terminals of two sizes, and writes
+what they show beside itself as SVG, and the last run's report as PNG. It needs tmux and Chromium.
 """
 
 import os
@@ -16,6 +16,8 @@ from html import escape
 from pathlib import Path
 from typing import Final
 from urllib.request import urlopen
+
+from tests.browser import browser_path, opened
 
 HERE: Final = Path(__file__).parent
 SITE: Final = "http://127.0.0.1:8080/"
@@ -82,9 +84,9 @@ class Terminal:
 def picture(title: str, rows: list[str], width: int) -> str:
     """Return rows of a terminal as SVG; each word stands where it stood, whatever font there is."""
     lines: list[str] = []
+    styles: set[str] = set()  # which one row leaves on for the next
     for row, text in enumerate(rows):
         column = 0
-        styles: set[str] = set()
         for codes, words in re.findall(r"\x1b\[([\d;]*)m|([^\x1b]+)", text):
             if not words:
                 for code in codes.split(";"):
@@ -101,6 +103,18 @@ def picture(title: str, rows: list[str], width: int) -> str:
     return "\n".join([head, f"<title>{title}</title>", f"<style>{STYLE}</style>", ground, *lines, "</svg>\n"])
 
 
+def photograph(report: Path) -> None:
+    """Take the head of a report, and its charts."""
+    path = browser_path() or sys.exit("Chromium is not installed")
+    with opened(path, report.parent / "profile") as tab:
+        tab.look(width=1000)
+        tab.open(report.as_uri())
+        places = ("why-urls-failed", "over-time", "hosts")
+        failures, charts, hosts = (tab.evaluate(f"document.getElementById('{place}').offsetTop") for place in places)
+        tab.picture(HERE / "report.png", 0, failures)
+        tab.picture(HERE / "report-charts.png", charts - 30, hosts - charts)
+
+
 def main() -> None:
     """Take all pictures."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -115,9 +129,11 @@ def main() -> None:
                     live = terminal.wait_for(
                         re.compile(r"ETA \d[\s\S]* 0:00:0[5-9] [\s\S]* size +done[\s\S]* [2-9]\d%[\s\S]*hosts").search
                     )
-                    after = terminal.wait_for(re.compile("^again ", re.MULTILINE).search)
+                    after = terminal.wait_for(re.compile("^report ", re.MULTILINE).search)
                 finally:
                     terminal.close()
+                subprocess.run(["fetcher", "report", "fetched"], cwd=directory, check=True)
+                photograph(directory / "fetched/.fetcher/report.html")
             (HERE / f"live-{width}x{height}.svg").write_text(picture("fetcher at work in a terminal", live, width))
     after = [f"$ {COMMAND}", *(row for row in after if row != "$")]
     (HERE / "summary-120x40.svg").write_text(picture("what fetcher says at the end", after, 120))
