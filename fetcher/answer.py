@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fetcher.body import codings
 from fetcher.conditional import Held, remainder, strong_validator
 from fetcher.errors import ErrorKind, FetchError, http_kind
-from fetcher.model import Head
+from fetcher.model import Exchange, Head, Headers
 from fetcher.retry import quota_reset, retry_after
 from fetcher.transport.base import Response
 
@@ -19,6 +19,12 @@ class Answer:
         self.response = response
         self.fields = dict(reversed(response.headers))
         self.head = _head(response, self.fields, url)
+
+    def exchange(self, asked: Headers) -> Exchange:
+        """Return it with the header fields that asked for it."""
+        response = self.response
+        told = (response.status, response.reason, response.headers, response.http_version, response.remote_ip)
+        return Exchange(self.head.url, asked, *told)
 
     @property
     def codings(self) -> tuple[str, ...]:

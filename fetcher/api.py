@@ -11,9 +11,9 @@ from fetcher.model import Record, Row, Stop
 from fetcher.options import Options
 from fetcher.run import Run
 from fetcher.sources.base import Source
-from fetcher.wiring import Ears, maker, opened
+from fetcher.wiring import Ears, opened, prepare
 
-maker(Options())  # imported with this module, not in its caller's loop
+prepare(Options())  # imported with this module, not in its caller's loop
 
 #: How many records may wait for the caller before fetching slows down.
 _AHEAD: Final = 1_000

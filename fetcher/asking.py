@@ -41,6 +41,8 @@ class _Page:
 class Pages:
     """A sink for one body, kept in memory; one of more than ``most`` bytes ends there, with ``too_large``."""
 
+    wants_wire: Final = False
+
     def __init__(self, most: int) -> None:
         self.body = bytearray()
         self._most = most

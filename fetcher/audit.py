@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, TypeVar
 
 from fetcher.errors import LocalError, words_of
@@ -15,7 +16,7 @@ from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Record, from_line
 from fetcher.naming import STATE_DIRECTORY
-from fetcher.replay import Past
+from fetcher.replay import Past, archive_of
 
 #: Hashing is bound by the processor, or by a disk that takes a few at a time.
 _THREADS: Final = min(8, os.cpu_count() or 1)
@@ -54,11 +55,15 @@ class Finding:
 class Audit:
     """Compares every file of a directory; ``files`` and ``bytes`` count what was hashed so far.
 
+    ``body_in`` yields the body that a record says is in an archive: of those each body counts, and is compared. It
+    raises OSError if the file cannot be read, ValueError if there is no such body.
+
     Nothing is written or locked. It holds about 50 bytes per file that a record tells of.
     """
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, past: Past, body_in: Callable[[Path, Record], Iterable[bytes]]) -> None:
         self._past = past
+        self._body_in = body_in
         self._told = HashTable(32)
         self.files = 0
         self.bytes = 0
@@ -86,15 +91,21 @@ class Audit:
         """Yield the record of each body once, however many URLs have it."""
         seen = HashTable(32)
         for _, line, said in self._past.latest(lambda said: said.ok):
-            if said.path is not None and seen.add(hash64(said.path), 0) is None:
-                try:
-                    yield from_line(line)
-                except ValueError:
-                    self._past.damaged += 1
+            if said.path is None or (not said.archived and seen.add(hash64(said.path), 0) is not None):
+                continue
+            try:
+                record = from_line(line)
+            except ValueError:
+                self._past.damaged += 1
+                continue
+            if record.offset is None or seen.add(hash64((said.path, record.offset)), 0) is None:
+                yield record
 
     def _compare(self, record: Record) -> tuple[int, Finding | None]:
         """Return how many bytes were hashed, and what is wrong with the record's file."""
         path = record.path or ""
+        if record.offset is not None:
+            return self._compare_archived(path, record)
         try:
             # A link is not followed, and a pipe not waited for.
             descriptor = os.open(self._past.directory / path, _READING)
@@ -114,6 +125,23 @@ class Audit:
         if digest == record.sha256:
             return found.st_size, None
         return found.st_size, Finding(Problem.CHANGED, path, record, found.st_size, digest)
+
+    def _compare_archived(self, path: str, record: Record) -> tuple[int, Finding | None]:
+        """Do the same with a body in an archive."""
+        size, digest = 0, hashlib.sha256()
+        try:
+            for piece in self._body_in(archive_of(self._past.directory, path), record):
+                size += len(piece)
+                digest.update(piece)
+        except FileNotFoundError:
+            return 0, Finding(Problem.MISSING, path, record)
+        except OSError:
+            return size, Finding(Problem.UNREADABLE, path, record)
+        except ValueError:
+            return size, Finding(Problem.CHANGED, path, record)
+        if digest.hexdigest() == record.sha256:
+            return size, None
+        return size, Finding(Problem.CHANGED, path, record, size, digest.hexdigest())
 
     def _walk(self) -> Iterator[str]:
         """Yield the path of everything that is no folder, folder by folder; links are not followed."""

@@ -1,8 +1,9 @@
 """L1: a body's content codings undone as it streams, strictly and within bounds."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from fetcher.errors import ErrorKind, FetchError
@@ -91,6 +92,29 @@ class Decoding:
         """Confirm that the body may end here."""
         for decoder in self._decoders:
             decoder.close()
+
+
+class Undecoded:
+    """Passes a body on as it comes, while it is checked in the same way as one that is decoded.
+
+    ``confirm`` hears at the end what SHA-256 it has when decoded, and raises FetchError if that is wrong.
+    """
+
+    def __init__(self, decoding: Decoding, confirm: Callable[[str], None]) -> None:
+        self._decoding = decoding
+        self._confirm = confirm
+        self._digest = sha256()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the chunk, if it decodes as far as it reaches."""
+        for piece in self._decoding.feed(chunk):
+            self._digest.update(piece)
+        yield chunk
+
+    def close(self) -> None:
+        """Confirm that the body may end here."""
+        self._decoding.close()
+        self._confirm(self._digest.hexdigest())
 
 
 class Rest:

@@ -5,11 +5,12 @@ import traceback
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Final, Self
 
 from fetcher.answer import Answer
-from fetcher.body import Decoding, Rest
+from fetcher.body import Decoding, Rest, Undecoded
 from fetcher.clock import Clock
 from fetcher.conditional import Held, renewed
 from fetcher.cookies import Cookies
@@ -17,7 +18,7 @@ from fetcher.errors import Error, ErrorKind, FetchError, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
 from fetcher.identity import Identity, Step, asked_for
 from fetcher.limits import TokenBucket
-from fetcher.model import Attempt, Head, Kept, Redirect, Request, Stored, Timings
+from fetcher.model import Attempt, Exchange, Head, Kept, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
 from fetcher.retry import quota_reset
@@ -37,6 +38,9 @@ _UNAUTHORIZED: Final = 401
 #: These have no body, whatever length they tell (RFC 9110 section 6.4.1).
 _BODILESS: Final = frozenset({204, _NOT_MODIFIED})
 
+#: What may stand between the network and the sink.
+_Between = Decoding | Undecoded | Rest
+
 
 @dataclass(slots=True)
 class Progress:
@@ -50,6 +54,7 @@ class Progress:
     spent: float = 0.0
     head: Head | None = None
     redirects: tuple[Redirect, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
     resumed_from: int | None = None
     retry_after: float | None = None
     timings: Timings | None = None
@@ -161,6 +166,8 @@ class Fetch:
             async with self._transport.send(Hop(url, fields, step.own_origin)) as response:
                 answer = Answer(response, url)
                 progress.head, progress.timings = answer.head, response.timings()
+                if self._sink.wants_wire:
+                    progress.exchanges += (answer.exchange(fields),)
                 if response.status == _NOT_MODIFIED and condition and kept is not None:
                     return await self._keep(kept, answer, transfer, progress, held)
                 if response.status == _UNAUTHORIZED and self._is_new(step, request, response):
@@ -224,12 +231,15 @@ class Fetch:
             raise FetchError(ErrorKind.TOO_LARGE, f"{announced} announced, {whose} is {size_text(max_size)}")
         transfer.total = length
         progress.resumed_from = start or None
-        between: Decoding | Rest | None = None
+        between: _Between | None = None
         if rest is not None:
             between = Rest(rest)
+        elif self._sink.wants_wire:
+            between = Undecoded(Decoding(applied, max_size=max_size), partial(check_digest, transfer.request))
         elif applied or max_size is not None:
             between = Decoding(applied, max_size=max_size)
-        writer = await self._open(transfer.request, answer.head, held)
+        head = answer.head if not progress.exchanges else replace(answer.head, exchanges=progress.exchanges)
+        writer = await self._open(transfer.request, head, held)
         stored = await self._pour(transfer, response, between, writer)
         progress.warnings += response.doubts()
         return stored
@@ -245,9 +255,7 @@ class Fetch:
             request, head = request.primary, replace(head, validator=None)
         return await self._sink.open(request, head, held)
 
-    async def _pour(
-        self, transfer: Transfer, response: Response, between: Decoding | Rest | None, writer: Writer
-    ) -> Stored:
+    async def _pour(self, transfer: Transfer, response: Response, between: _Between | None, writer: Writer) -> Stored:
         """Give the writer the whole body. Of one that was cut short, what can be gone on with is held."""
         try:
             while chunk := await response.read():

@@ -3,6 +3,7 @@
 DIR/.fetcher/records.ndjson   the journal: one record a line; a run only appends, or replaces it whole at its end
 DIR/.fetcher/lock             held (flock) by the run that uses DIR; the kernel frees it when that run dies
 DIR/.fetcher/partial/         bodies on their way
+DIR/.fetcher/open/            archives that grow
 DIR/.fetcher/last-run.json    the summary of the last run, which the command writes
 """
 
@@ -23,7 +24,7 @@ from fetcher.hashtable import HashTable, hash64
 from fetcher.lock import Lock, Patience
 from fetcher.model import Outcome, Record, from_line
 from fetcher.naming import STATE_DIRECTORY
-from fetcher.replay import JOURNAL, fact, key_of_record, line_at, whole_lines
+from fetcher.replay import JOURNAL, archive_of, fact, key_of_record, line_at, whole_lines
 
 #: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
 _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
@@ -188,7 +189,7 @@ class Journal:
         if said is None:
             return False
         if said.ok:
-            if said.path is not None and said.sha256 is not None:
+            if said.path is not None and said.sha256 is not None and not said.archived:
                 self._remember(said.path, said.key, said.sha256)
             self._offsets.set(hash64(said.key), offset)
         return True
@@ -220,5 +221,8 @@ class Journal:
     def _is_there(self, record: Record) -> bool:
         if record.path is None:
             return record.bytes == 0
-        found = (self._directory / record.path).lstat()
-        return stat.S_ISREG(found.st_mode) and found.st_size == record.bytes
+        if record.offset is None:
+            found = (self._directory / record.path).lstat()
+            return stat.S_ISREG(found.st_mode) and found.st_size == record.bytes
+        found = archive_of(self._directory, record.path).lstat()
+        return stat.S_ISREG(found.st_mode) and found.st_size >= record.offset + (record.length or 0)

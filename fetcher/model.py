@@ -120,12 +120,15 @@ def named_key(key: str, name: str | None) -> str:
 class Stored:
     """A whole body: where it lies (relative to the output directory), its size in bytes and its SHA-256 in hex.
 
-    ``path`` is None if it is kept nowhere; ``sha256`` too if there was none: a 204.
+    ``path`` is None if it is kept nowhere; ``sha256`` too if there was none: a 204. In an archive its entry begins at
+    byte ``offset`` and is ``length`` bytes long; where rows are counted, it is row ``offset`` and has no length.
     """
 
     path: str | None
     bytes: int
     sha256: str | None
+    offset: int | None = None
+    length: int | None = None
 
 
 @value(frozen=True, slots=True)
@@ -150,11 +153,25 @@ class Timings:
 
 
 @value(frozen=True, slots=True)
+class Exchange:
+    """One request and the head of its response as they were sent, for archives; ``url`` is without credentials."""
+
+    url: str
+    asked: Headers
+    status: int
+    reason: str
+    headers: Headers
+    http_version: str
+    remote_ip: str | None = None
+
+
+@value(frozen=True, slots=True)
 class Head:
     """What a response said about itself, before its body.
 
     ``url`` is the URL that answered, after redirects; ``disposition`` is its Content-Disposition field; ``validator``
     proves that another response has the same body.
+    ``exchanges`` are all that led here, redirects first, for sinks that want them; none for others.
     """
 
     status: int
@@ -167,6 +184,7 @@ class Head:
     last_modified: str | None = None
     validator: str | None = None
     disposition: str | None = None
+    exchanges: tuple[Exchange, ...] = ()
 
 
 @value(frozen=True, slots=True)
@@ -218,6 +236,8 @@ class Record:
     status: int | None = None
     error: Error | None = None
     path: str | None = None
+    offset: int | None = None
+    length: int | None = None
     bytes: int | None = None
     wire_bytes: int = 0
     sha256: str | None = None
@@ -269,6 +289,8 @@ def to_line(record: Record) -> bytes:
         "status": record.status,
         "error": record.error,
         "path": record.path,
+        "offset": record.offset,
+        "length": record.length,
         "bytes": record.bytes,
         "wire_bytes": record.wire_bytes,
         "sha256": record.sha256,

@@ -14,6 +14,8 @@ from fetcher.paths import CLEAN_PART, MAX_PART, decode, digest, folded, quote, s
 
 #: The folder in the output directory that no URL may name.
 STATE_DIRECTORY: Final = ".fetcher"
+#: Where archives grow.
+OPEN: Final = f"{STATE_DIRECTORY}/open"
 
 #: Bytes of UTF-8.
 _MAX_PATH: Final = 1000

@@ -37,6 +37,15 @@ class Form(StrEnum):
     SITEMAP = "sitemap"
 
 
+class Format(StrEnum):
+    """What bodies are kept as: a file each, or many in an archive."""
+
+    FILES = "files"
+    WARC = "warc"
+    TAR = "tar"
+    PARQUET = "parquet"
+
+
 class Existing(StrEnum):
     """What to do with a URL that an earlier run has fetched: nothing, ask if it has changed, or fetch it again."""
 
@@ -166,6 +175,7 @@ class Wire:
 class Output:
     """Where bodies and state go, what they are called, and what happens to those already there.
 
+    An archive takes no more bodies once it has ``rotate`` bytes.
     ``wait`` is how many seconds to wait while another run uses the directory.
     """
 
@@ -173,9 +183,17 @@ class Output:
     name: str = DEFAULT_NAME
     existing: Existing = Existing.SKIP
     save: bool = True
+    format: Format = Format.FILES
+    rotate: int = 1_000_000_000
     wait: float = 0.0
 
     def __post_init__(self) -> None:
+        _require(self.rotate >= 1, "rotate must be at least 1 byte")
+        archived = self.format is not Format.FILES
+        _require(
+            not archived or self.name == DEFAULT_NAME,
+            "--name is for --format files: in an archive bodies have no names",
+        )
         _require(self.wait >= 0, "wait must not be negative")
 
 

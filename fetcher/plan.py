@@ -120,7 +120,7 @@ def compared(request: Request, earlier: Record, *, conditional: bool) -> Request
         etag=earlier.etag,
         last_modified=earlier.last_modified,
     )
-    stored = Stored(earlier.path, earlier.bytes or 0, earlier.sha256)
+    stored = Stored(earlier.path, earlier.bytes or 0, earlier.sha256, earlier.offset, earlier.length)
     asked = condition(head.etag, head.last_modified) if conditional else ()
     return replace(request, kept=Kept(stored, head, asked))
 

@@ -12,7 +12,7 @@ from fetcher.errors import FetchError, LocalError, UsageError, words_of
 from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Record, from_line, named_key
-from fetcher.naming import STATE_DIRECTORY
+from fetcher.naming import OPEN, STATE_DIRECTORY
 from fetcher.urls import parse
 
 #: The journal's file below its directory.
@@ -31,13 +31,14 @@ _READ: Final = 4_096
 class Fact:
     """What a record says about its URL: whether it failed, and where its body lies with which SHA-256.
 
-    ``key`` is the request's; of a line that is no URL, the line itself, which cannot be a request's.
+    ``archived`` bodies lie there with others. ``key`` is the request's; of a line that is no URL, the line itself, which cannot be a request's.
     """
 
     key: str
     ok: bool
     path: str | None
     sha256: str | None
+    archived: bool = False
 
 
 def key_of(url: str) -> str:
@@ -60,6 +61,7 @@ def fact(line: bytes) -> Fact | None:
         facts, behind, _ = line.partition(b',"content_type":')
         values = orjson.loads(facts + b"}" if behind else line)
         url, ok, path, sha256 = values["url"], values["ok"], values["path"], values["sha256"]
+        archived = values.get("offset") is not None
         name = (values.get("asked") or {}).get("name")
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -68,13 +70,20 @@ def fact(line: bytes) -> Fact | None:
     if path is not None and not (isinstance(path, str) and isinstance(sha256, str) and _is_inside(path)):
         return None
     try:
-        return Fact(named_key(parse(url).key, name), ok, path, sha256)
+        return Fact(named_key(parse(url).key, name), ok, path, sha256, archived)
     except FetchError:
-        return None if ok else Fact(url, ok, path, sha256)
+        return None if ok else Fact(url, ok, path, sha256, archived)
 
 
 def _is_inside(path: str) -> bool:
     return not path.startswith("/") and "\0" not in path and (".." not in path or ".." not in path.split("/"))
+
+
+def archive_of(directory: Path, path: str) -> Path:
+    """Return where an archive lies, which may not be finished."""
+    final = directory / path
+    growing = directory / OPEN / path
+    return growing if growing.exists() and not final.exists() else final
 
 
 def whole_lines(descriptor: int, end: int) -> Iterator[tuple[int, bytes]]:

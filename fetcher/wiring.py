@@ -4,9 +4,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
+from fetcher.atomic import whole
 from fetcher.clock import Clock, SystemClock, entropy
 from fetcher.columns import URL
 from fetcher.cookiefile import Shelf
@@ -14,7 +16,7 @@ from fetcher.descriptors import allow
 from fetcher.disk import Disk
 from fetcher.download import download
 from fetcher.engines.inline import Inline
-from fetcher.errors import Error, ErrorKind, UsageError
+from fetcher.errors import Error, ErrorKind, LocalError, UsageError, words_of
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
 from fetcher.fetch import Fetch
 from fetcher.hosts import Hosts
@@ -25,14 +27,16 @@ from fetcher.lock import Patience
 from fetcher.logins import Logins
 from fetcher.model import Request, Row, timestamp
 from fetcher.naming import Template
-from fetcher.options import Carrier, Form, Listing, Options, Timeouts, Tls
+from fetcher.options import Carrier, Form, Format, Listing, Options, Output, Timeouts, Tls
 from fetcher.plan import Planner
 from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
-from fetcher.sinks.base import Sink
+from fetcher.sinks.base import NameGiver, Sink
 from fetcher.sinks.files import FilesSink, Naming
+from fetcher.sinks.formats import archive, mend_all
 from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
+from fetcher.sinks.shards import Rotation, ShardsSink
 from fetcher.sources.argv import ArgvSource
 from fetcher.sources.base import FormError, ReadError, Source
 from fetcher.sources.forms import by_name, reader_of
@@ -72,7 +76,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     template = Template.parse(options.output.name)
     Hosts(options.hosts)
     options = _affordable(options, ears.observe)
-    maker(options)
+    prepare(options)
     if options.block_private and Proxies(options.proxy).used:
         raise UsageError("--block-private cannot see where a proxy connects to; say --proxy '' to go without one")
     workers = worker_count(options)
@@ -89,9 +93,14 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             await stack.enter_async_context(journal)
             for notice in journal.notices:
                 ears.observe(Notice(notice))
-            sink = files = FilesSink(directory, Partials(journal.partial), naming, disk)
             if not options.dry_run:
-                await files.take_up()
+                await _mend(directory, disk)
+                stack.push_async_callback(_mend, directory, disk)  # what workers leave that die
+                place = _Place(options.output, Partials(journal.partial), naming, disk, ears.clock)
+                sink = await stack.enter_async_context(_stored(place))
+                if isinstance(sink, FilesSink):
+                    await sink.take_up()
+        named = options.output.save and options.output.format is Format.FILES
         engine: Engine
         if workers > 1 and not options.dry_run:
             engine = _processes(options, workers, naming, ears)
@@ -105,9 +114,52 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             clock=ears.clock,
             counters=ears.counters,
             observe=ears.observe,
-            preview=naming.foresee if options.output.save else lambda _: None,
+            preview=naming.foresee if named else lambda _: None,
         )
         yield Run(options, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What bodies are kept with, in process ``number`` of so many ``processes``."""
+
+    output: Output
+    partials: Partials
+    naming: NameGiver
+    disk: Disk
+    clock: Clock
+    number: int = 0
+    processes: int = 1
+
+
+@asynccontextmanager
+async def _stored(place: _Place) -> AsyncIterator[Sink]:
+    """Open the sink of the format."""
+    output = place.output
+    if output.format is Format.FILES:
+        yield FilesSink(output.directory, place.partials, place.naming, place.disk)
+        return
+    rotation = Rotation(size=output.rotate, first=place.number + 1, step=place.processes)
+    async with ShardsSink(output.directory, archive(output.format), rotation, place.disk, place.clock) as sink:
+        yield sink
+
+
+async def _mend(directory: Path, disk: Disk) -> None:
+    """Finish the archives of processes that have died; raises LocalError."""
+    try:
+        await whole(disk.run(mend_all, directory))
+    except OSError as error:
+        raise LocalError(f"cannot finish {error.filename or directory}: {words_of(error, str(error))}") from error
+
+
+def prepare(options: Options) -> None:
+    """Import what a run with these options needs, which takes its time, so let no loop wait for it.
+
+    Raises UsageError if an optional part is missing.
+    """
+    maker(options)
+    if options.output.save and options.output.format is not Format.FILES:
+        archive(options.output.format)
 
 
 class Maker(Protocol):
@@ -119,10 +171,7 @@ class Maker(Protocol):
 
 
 def maker(options: Options) -> Maker:
-    """Return what makes this kind of transport; the first call takes the time to import it, so let no loop wait for it.
-
-    Raises UsageError if an optional part is missing.
-    """
+    """Return what makes this kind of transport; raises UsageError if an optional part is missing."""
     if options.transport is Carrier.CURL:
         from fetcher.transport.curl import CurlTransport  # noqa: PLC0415
         from fetcher.transport.curl_options import load  # noqa: PLC0415
@@ -171,10 +220,11 @@ async def _worker_engine(assignment: "Assignment", desk: "Desk", counters: Count
     async with AsyncExitStack() as stack:
         sink: Sink = NullSink()
         if options.output.save:
-            directory = options.output.directory
-            partials = Partials(partial_in(directory), f"{assignment.number}-")
-            sink = files = FilesSink(directory, partials, desk, stack.enter_context(Disk()))
-            await files.disk.run(partials.look)
+            partials = Partials(partial_in(options.output.directory), f"{assignment.number}-")
+            disk = stack.enter_context(Disk())
+            await disk.run(partials.look)
+            place = _Place(options.output, partials, desk, disk, clock, assignment.number, options.workers)
+            sink = await stack.enter_async_context(_stored(place))
         fetch = await stack.enter_async_context(_fetching(options, sink, clock))
         yield Inline(options, fetch, clock, counters, desk.observe)
 

@@ -200,12 +200,15 @@ class Sink:
     error: BaseException | None = None
     bodies: dict[str, bytes] = field(default_factory=dict)
     aborted: list[str] = field(default_factory=list)
+    wants_wire: bool = False
+    heads: list[Head] = field(default_factory=list)
 
     async def held(self, request: Request) -> None:
         return None
 
     async def open(self, request: Request, head: Head, held: Held | None = None) -> _Body:
         self.trip("open")
+        self.heads.append(head)
         return _Body(self, request)
 
     def trip(self, step: str) -> None:

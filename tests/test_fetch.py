@@ -628,3 +628,46 @@ async def test_verified(tls: Tls, ca_file: Any) -> None:
         assert (await Tried(tls.good.url("a")).over(transport)).kind is None
         assert (await Tried(tls.expired.url("a")).over(transport)).kind == "tls.verify"
     assert ssl.HAS_TLSv1_2
+
+
+class TestWire:
+    """A sink that wants what went over the wire."""
+
+    @pytest.mark.parametrize("encoding", ["gzip", "gzip,gzip", "identity"])
+    async def test_as_sent(self, server: Scope, encoding: str) -> None:
+        """The body comes as it was sent, with every exchange, redirects first; the request as the transport got it."""
+        answer = server.path("there?size=3000&encoding=" + encoding)
+        url = server.url("a", redirect_to=answer)
+        async with session() as transport:
+            tried = await Tried(url, Sink(wants_wire=True)).over(transport)
+        assert tried.kind is None
+        assert tried.body is not None
+        assert tried.attempt.wire_bytes == len(tried.body)
+        for _ in range(encoding.count("gzip")):
+            tried.sink.bodies[url] = zlib.decompress(tried.sink.bodies[url], wbits=31)
+        assert tried.body == server.body_of("there", 3_000)
+        moved, last = tried.sink.heads[-1].exchanges
+        assert (moved.url, moved.status, last.url, last.status) == (url, 302, server.base + answer, 200)
+        assert ("User-Agent", "test/1.0") in moved.asked
+        assert ("content-encoding", encoding) in last.headers
+
+    @pytest.mark.parametrize(
+        ("options", "kind"),
+        [
+            ({"encoding": "gzip", "encoding_cut": 4}, "truncated"),
+            ({"claim_encoding": "gzip"}, "decode"),
+            ({"encoding": "gzip", "endless_body": 1}, "too_large"),
+        ],
+    )
+    async def test_checked(self, server: Scope, options: dict[str, Value], kind: str) -> None:
+        """It is whole by the same standards as a body that is decoded, and as large."""
+        async with session() as transport:
+            tried = Tried(server.url("a", size=10_000, **options), Sink(wants_wire=True))
+            await tried.over(transport, limits=Limits(max_size=20_000))
+        assert tried.kind == kind
+        assert tried.sink.aborted
+
+    async def test_others_hear_nothing_of_it(self, server: Scope) -> None:
+        """No sink pays for what it does not want."""
+        tried = await fetched(server.url("a"))
+        assert [head.exchanges for head in tried.sink.heads] == [()]

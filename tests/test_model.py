@@ -14,7 +14,7 @@ from fetcher.model import RECORD_KEYS, Outcome, Record, Redirect, Request, Timin
 
 #: Section 3 of the contract: names and order of the keys. Keys are only ever added, at the end or in their group.
 CONTRACT = (
-    "url id asked source line host final_url outcome ok status error path bytes wire_bytes sha256 content_type charset "
+    "url id asked source line host final_url outcome ok status error path offset length bytes wire_bytes sha256 content_type charset "
     "etag last_modified http_version remote_ip redirects attempts retried resumed_from started_at elapsed timings "
     "headers duplicate_of changed previous_sha256 warnings meta"
 )

@@ -16,7 +16,7 @@ REQUEST = Request(4, "http://h/x#y", "http://h/x", "h", "urls.txt", 5)
 #: A record with something in every field.
 FULL = Record(
     url="http://h/X", id="7", source="old.txt", line=99, host="old", final_url="http://h/z", outcome=Outcome.FETCHED,
-    status=200, path="h/x.html", bytes=12, wire_bytes=9, sha256="ab" * 32, content_type="text/html", charset="utf-8",
+    status=200, path="h/x.html", offset=3, length=40, bytes=12, wire_bytes=9, sha256="ab" * 32, content_type="text/html", charset="utf-8",
     etag='"x"', last_modified="yesterday", http_version="1.1", remote_ip="192.0.2.1", redirects=(Redirect(301, "http://h/x"),),
     attempts=2, retried=("dns",), resumed_from=3, started_at="2026-11-21T03:00:00.000Z", elapsed=1.5, timings=Timings(dns=0.1),
     headers={"etag": ['"x"']}, asked={"name": "n"}, duplicate_of=1, changed=True, previous_sha256="cd" * 32,
@@ -166,7 +166,7 @@ def test_what_is_there_already_is_told_of_again() -> None:
     """The file and what was known of it, with the line of this run, and nothing about the exchange of an earlier one."""
     assert all(getattr(FULL, field.name) not in (None, (), 0) for field in fields(Record) if field.name != "error")
     kept = (
-        "final_url", "status", "path", "bytes", "sha256", "content_type", "charset", "etag", "last_modified", "http_version",
+        "final_url", "status", "path", "offset", "length", "bytes", "sha256", "content_type", "charset", "etag", "last_modified", "http_version",
         "remote_ip", "headers",
     )  # fmt: skip
     assert carried(REQUEST, FULL, Outcome.SKIPPED) == Record(
@@ -194,7 +194,7 @@ def test_what_is_kept_goes_with_the_request(
     """Its file, what was told of it, and, if the server is to be asked about it, its validator."""
     earlier = replace(FULL, etag=etag, last_modified=modified)
     head = Head(200, "http://h/z", content_type="text/html", charset="utf-8", etag=etag, last_modified=modified)
-    kept = Kept(Stored("h/x.html", 12, "ab" * 32), head, asked)
+    kept = Kept(Stored("h/x.html", 12, "ab" * 32, 3, 40), head, asked)
     assert compared(REQUEST, earlier, conditional=conditional) == replace(REQUEST, kept=kept)
 
 

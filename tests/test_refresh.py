@@ -60,8 +60,8 @@ def test_a_304_gives_back_what_is_kept() -> None:
     asked = Asked(KEPT, {URL: [replace(NOT_MODIFIED, headers=(("etag", '"2"'),))]})
     assert asked.attempt.error is None
     assert asked.attempt.stored == KEPT.stored
-    told = {"http_version": "1.1", "remote_ip": "192.0.2.1", "validator": '"2"'}
-    assert asked.attempt.head == replace(KEPT.head, status=304, etag='"2"', **told)
+    told = replace(KEPT.head, http_version="1.1", remote_ip="192.0.2.1", validator='"2"')
+    assert asked.attempt.head == replace(told, status=304, etag='"2"')
     assert (asked.tags, asked.sink.bodies, asked.attempt.wire_bytes) == (['"1"'], {}, 0)
 
 

@@ -9,7 +9,7 @@ from typer import Argument, Context, Option
 
 from fetcher.cli.config import Config, read
 from fetcher.errors import ErrorKind
-from fetcher.options import Carrier, Existing, Listing, Options
+from fetcher.options import Carrier, Existing, Form, Listing, Options
 
 #: What holds where nothing is typed.
 _DEFAULTS: Final = Options()
@@ -71,7 +71,9 @@ class Flags:
 
     input_format: Annotated[
         str,
-        _option(INPUT, "auto, lines, ndjson, csv, tsv, parquet or sitemap", "--input-format", metavar="FORM"),
+        _option(
+            INPUT, "auto, lines, ndjson, csv, tsv, parquet or sitemap", "--input-format", metavar="FORM", words=Form
+        ),
     ] = _LISTING.form.value
     column: Annotated[str, _option(INPUT, "which column of a table has the URLs", "--column", metavar="NAME")] = (
         _LISTING.column
@@ -92,6 +94,13 @@ class Flags:
     no_save: Annotated[
         bool, _option(OUTPUT, "fetch and hash, keep nothing: check links", "--no-save", show_default=False)
     ] = False
+
+    format: Annotated[str, _option(OUTPUT, "files, or archives: warc, tar or parquet", "--format", metavar="FORM")] = (
+        _DEFAULTS.output.format.value
+    )
+    rotate: Annotated[str, _option(OUTPUT, "begin a new archive after so many bytes", "--rotate", metavar="SIZE")] = (
+        "1G"
+    )
 
     concurrency: Annotated[str, _option(SPEED, "requests at once, or auto", "-c", "--concurrency", metavar="N")] = str(
         _DEFAULTS.limits.concurrency

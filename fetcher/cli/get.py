@@ -27,6 +27,7 @@ from fetcher.options import (
     Carrier,
     Existing,
     Form,
+    Format,
     Limits,
     Listing,
     Options,
@@ -105,6 +106,8 @@ def _options(flags: Flags) -> Options:
             name=flags.name,
             existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
             save=not flags.no_save,
+            format=Format(params.choice("--format", flags.format, tuple(Format))),
+            rotate=params.size("--rotate", flags.rotate),
             wait=params.duration("--wait", flags.wait),
         ),
         headers=access.headers(flags),
@@ -136,9 +139,9 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     Raises UsageError before anything is fetched, LocalError if this machine fails.
     """
     options = options_of(flags)
-    from fetcher.wiring import follower, maker, sources
+    from fetcher.wiring import follower, prepare, sources
 
-    maker(options)
+    prepare(options)
     show = Show(flags, environment, typed)
     follow = None if options.dry_run else follower(options, show.observe)
     found = sources(flags.sources or [], listing_of(flags), follow)

@@ -10,7 +10,7 @@ from fetcher.cli.quick import QuickCommand, quickened
 #: What ``--help`` explains; it only names the other options, which ``--help-all`` explains too.
 COMMON: Final = frozenset(
     {
-        *("output_dir", "name", "existing", "no_save"),
+        *("output_dir", "name", "existing", "no_save", "format"),
         *("concurrency", "per_host", "rate", "host_rate"),
         *("retries", "connect_timeout", "read_timeout", "timeout", "max_size", "deadline"),
         *("header", "user_agent", "proxy", "insecure"),

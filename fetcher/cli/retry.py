@@ -76,9 +76,9 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
         if not any(f"{known}.".startswith(f"{kind}.") for known in _KINDS):
             raise UsageError(f'--kind "{kind}": write a kind of failure such as http.503, dns or timeout')
     options = options_of(flags)
-    from fetcher.wiring import maker
+    from fetcher.wiring import prepare
 
-    maker(options)
+    prepare(options)
     with Past(Path(flags.output_dir)) as past:
         source = FailedSource(past, kinds)
         show = Show(flags, environment, typed, f"nothing to fetch again in {printable(flags.output_dir)}")

@@ -13,6 +13,7 @@ from fetcher.cli.env import Environment, command_words
 from fetcher.cli.records import warn
 from fetcher.clock import SystemClock
 from fetcher.replay import Past
+from fetcher.sinks.formats import Reader
 from fetcher.status import ExitStatus
 from fetcher.text import harmless_json, printable, size_text, span_text
 from fetcher.views.failed import list_line
@@ -28,7 +29,7 @@ def main(directory: Path, environment: Environment, *, urls: bool, quiet: bool) 
     output = sys.stdout.buffer
     counts: Counter[Problem] = Counter()
     with Past(directory) as past:
-        audit = Audit(past)
+        audit = Audit(past, Reader().body_in)
         for finding in audit.findings():
             counts[finding.problem] += 1
             output.write(_list_entry(finding) if urls else _line(finding))

@@ -1,10 +1,12 @@
 """L2: what every place for bodies promises."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
 
 from fetcher.conditional import Held
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.model import Head, Request, Stored
+from fetcher.model import Head, Record, Request, Stored
 from fetcher.naming import Told
 
 
@@ -12,7 +14,7 @@ class Writer(Protocol):
     """Takes one body. Exactly one of :meth:`commit`, :meth:`hold` and :meth:`abort` ends it."""
 
     async def write(self, chunk: bytes) -> None:
-        """Take the next bytes of the decoded body; waits while the place is slower than the network.
+        """Take the next bytes of the body; waits while the place is slower than the network.
 
         Raises LocalError if they cannot be kept.
         """
@@ -40,6 +42,11 @@ class Writer(Protocol):
 class Sink(Protocol):
     """Opens one Writer per response that is worth keeping."""
 
+    @property
+    def wants_wire(self) -> bool:
+        """Whether it takes bodies as they were sent, content codings and all, with every exchange in their heads."""
+        ...
+
     async def held(self, request: Request) -> Held | None:
         """Return what an earlier attempt, of this run or another, has left of this request's body; None if nothing."""
         ...
@@ -55,6 +62,62 @@ def check_digest(request: Request, digest: str | None) -> None:
     if expected is not None and digest != expected:
         found = "none" if digest is None else f"{digest[:16]}..."
         raise FetchError(ErrorKind.CHECKSUM, f"sha256 is {found}, the list says {expected[:16]}...")
+
+
+class Entry(NamedTuple):
+    """A whole body on its way into an archive; ``at`` is when its head came, in seconds since 1970.
+
+    ``blocks`` reads it from its beginning, as often as it is called.
+    """
+
+    request: Request
+    head: Head
+    at: float
+    size: int
+    sha256: str
+    blocks: Callable[[], Iterator[bytes]]
+
+
+class Archive(Protocol):
+    """How bodies lie one behind the other in large files. Its methods block; one thread at a time calls them."""
+
+    @property
+    def suffix(self) -> str:
+        """What the names of its files end in."""
+        ...
+
+    @property
+    def wants_wire(self) -> bool:
+        """See :class:`Sink`."""
+        ...
+
+    @property
+    def most(self) -> int | None:
+        """The bytes of the largest body that it takes; None if there is no such limit."""
+        ...
+
+    def begin(self, name: str, at: float, write: Callable[[bytes], None]) -> int:
+        """Write what stands before the first entry of a new file, and return how many bytes that are."""
+        ...
+
+    def append(self, name: str, offset: int, entry: Entry, write: Callable[[bytes], None]) -> Stored:
+        """Write an entry at this offset of an unfinished file, or find that an equal body is there already."""
+        ...
+
+    def whole(self, path: Path) -> int:
+        """Return where the last whole entry of an unfinished file ends; 0 if there is none. Raises OSError."""
+        ...
+
+    def body_of(self, file: BinaryIO, record: Record) -> Iterator[bytes]:
+        """Yield the body that a record tells of, as it is stored; raises ValueError if it is not there, OSError."""
+        ...
+
+    def finish(self, path: Path, final: Path) -> None:
+        """Make a finished file of an unfinished one that ends with a whole entry; raises OSError.
+
+        It may be killed at any point, and then be called again.
+        """
+        ...
 
 
 class Name(NamedTuple):

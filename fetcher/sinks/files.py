@@ -86,6 +86,8 @@ class FilesSink:
     another name, unless it is the same byte for byte. All disk work runs on ``disk``.
     """
 
+    wants_wire: Final = False
+
     def __init__(self, directory: Path, partials: Partials, naming: NameGiver, disk: Disk) -> None:
         self.directory = directory
         self.partials = partials

@@ -40,6 +40,8 @@ class _NullWriter:
 class NullSink:
     """Takes every body and leaves nothing: for checking links."""
 
+    wants_wire: Final = False
+
     async def held(self, request: Request) -> None:
         """Return None: nothing is ever left."""
 

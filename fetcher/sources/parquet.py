@@ -74,7 +74,7 @@ class ParquetSource:
 def load() -> Any:
     """Return the library that reads Parquet; raises UsageError if it is not installed."""
     try:
-        from pyarrow import parquet  # type: ignore[import-untyped]  # noqa: PLC0415  an extra, and slow to import
+        from pyarrow import parquet  # noqa: PLC0415  an extra, and slow to import
     except ImportError as error:
         raise UsageError("Parquet needs the extra parquet: pip install 'fetcher[parquet]'") from error
     return parquet

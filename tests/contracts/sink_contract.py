@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from fetcher.model import Head, Request, Stored
+from fetcher.model import Exchange, Head, Request, Stored
 from fetcher.sinks.base import Sink
 from tests.answers import body_of
 from tests.contracts.source_contract import open_descriptors
@@ -18,11 +18,15 @@ SIZES = [0, 1, 999, 1_000, 3_007, 300_000]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A sink, what it shows the world (path to body), and the names of what it has hidden on its way there."""
+    """A sink, what it shows the world (place to body), and the names of what it has hidden on its way there.
+
+    ``where`` is the place that a stored body is said to have.
+    """
 
     sink: Sink
     shown: Callable[[], Mapping[str, bytes]]
     hidden: Callable[[], Iterable[str]]
+    where: Callable[[Stored], str | None] = lambda stored: stored.path
 
 
 def request(url: str, index: int = 0) -> Request:
@@ -32,7 +36,9 @@ def request(url: str, index: int = 0) -> Request:
 
 def head(url: str) -> Head:
     """Return the head of an ordinary response."""
-    return Head(status=200, url=url, content_type="text/plain")
+    fields = (("content-type", "text/plain"),)
+    exchange = Exchange(url, (("Accept", "*/*"),), 200, "OK", fields, "1.1", "192.0.2.1")
+    return Head(status=200, url=url, content_type="text/plain", exchanges=(exchange,))
 
 
 async def store(sink: Sink, url: str, pieces: Iterable[bytes]) -> Stored:
@@ -62,8 +68,9 @@ class SinkContract:
     def check(place: Place, stored: Stored, body: bytes) -> None:
         """Assert that ``body`` is what is stored, and is shown where it says."""
         assert (stored.bytes, stored.sha256) == (len(body), sha256(body).hexdigest())
-        if stored.path is not None:
-            assert place.shown()[stored.path] == body
+        where = place.where(stored)
+        if where is not None:
+            assert place.shown()[where] == body
 
     @pytest.mark.parametrize("pieces", [7, 400, 1_000, 200_000])
     @pytest.mark.parametrize("size", SIZES)
