@@ -46,6 +46,7 @@ class Journal:
     about 17 bytes a URL, and not the records. A last line that a crash has torn is cut off. Leaving it syncs the file
     to the medium, once; the bodies it tells of are not synced. A file that has grown far beyond one record per URL is
     then written anew, without what later records have replaced.
+    ``there`` tells whether the body of a record is there, if that is not in the directory; it may block.
     With ``patience`` it waits for a run that uses the directory. With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
     Raises LocalError if the directory cannot be used or the file not be synced, BusyError if another run uses it.
     """
@@ -58,6 +59,7 @@ class Journal:
         *,
         writable: bool = True,
         patience: Patience | None = None,
+        there: Callable[[Record], bool] | None = None,
     ) -> None:
         self._directory = directory
         self._executor = executor
@@ -69,6 +71,7 @@ class Journal:
         self._file = -1
         self._lock = Lock(directory)
         self._patience = patience
+        self._there = there or self._is_there
         self.notices: list[str] = []
 
     @property
@@ -213,7 +216,7 @@ class Journal:
     def _read(self, key: str, offset: int) -> Record | None:
         try:
             record = from_line(line_at(self._file, offset))
-            found = key_of_record(record) == key and self._is_there(record)
+            found = key_of_record(record) == key and self._there(record)
         except (OSError, ValueError, TypeError, AttributeError, FetchError):
             return None
         return record if found else None

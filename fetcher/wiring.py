@@ -26,9 +26,10 @@ from fetcher.lanes import Lanes, keeps, share, worker_count
 from fetcher.lock import Patience
 from fetcher.logins import Logins
 from fetcher.model import Request, Row, timestamp
-from fetcher.naming import Template
+from fetcher.naming import STATE_DIRECTORY, Template
 from fetcher.options import Carrier, Form, Format, Listing, Options, Output, Timeouts, Tls
 from fetcher.plan import Planner
+from fetcher.replay import JOURNAL
 from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
 from fetcher.sinks.base import NameGiver, Sink
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from fetcher.engines.base import Engine
     from fetcher.engines.processes import Processes
     from fetcher.engines.worker import Assignment, Desk
+    from fetcher.sinks.objects import ObjectStore
 
 USER_AGENT: Final = f"fetcher/{__version__}"
 
@@ -89,14 +91,20 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             directory = options.output.directory
             patience = Patience(options.output.wait, ears.clock, lambda message: ears.observe(Waiting(message)))
             writable = not options.dry_run
-            journal = Journal(directory, disk.executor, naming.remember, writable=writable, patience=patience)
+            objects = _objects(options.output)
+            there = None if objects is None else objects.has
+            journal = Journal(
+                directory, disk.executor, naming.remember, writable=writable, patience=patience, there=there
+            )
+            if objects is not None and writable:
+                stack.push_async_callback(_copy, objects, directory)
             await stack.enter_async_context(journal)
             for notice in journal.notices:
                 ears.observe(Notice(notice))
             if not options.dry_run:
                 await _mend(directory, disk)
                 stack.push_async_callback(_mend, directory, disk)  # what workers leave that die
-                place = _Place(options.output, Partials(journal.partial), naming, disk, ears.clock)
+                place = _Place(options.output, Partials(journal.partial), naming, disk, ears.clock, objects=objects)
                 sink = await stack.enter_async_context(_stored(place))
                 if isinstance(sink, FilesSink):
                     await sink.take_up()
@@ -130,18 +138,40 @@ class _Place:
     clock: Clock
     number: int = 0
     processes: int = 1
+    objects: "ObjectStore | None" = None
 
 
 @asynccontextmanager
 async def _stored(place: _Place) -> AsyncIterator[Sink]:
     """Open the sink of the format."""
     output = place.output
+    if place.objects is not None:
+        from fetcher.sinks.objects import ObjectsSink  # noqa: PLC0415
+
+        yield ObjectsSink(place.objects, place.naming, place.disk)
+        return
     if output.format is Format.FILES:
         yield FilesSink(output.directory, place.partials, place.naming, place.disk)
         return
     rotation = Rotation(size=output.rotate, first=place.number + 1, step=place.processes)
     async with ShardsSink(output.directory, archive(output.format), rotation, place.disk, place.clock) as sink:
         yield sink
+
+
+def _objects(output: Output) -> "ObjectStore | None":
+    """Return the store that bodies go to, if they go to one; raises UsageError."""
+    if output.store is None or not output.save:
+        return None
+    from fetcher.sinks.objects import ObjectStore  # noqa: PLC0415
+
+    return ObjectStore(output.store)
+
+
+async def _copy(objects: "ObjectStore", directory: Path) -> None:
+    """Put the run's state beside its bodies, as far as there is some; raises LocalError."""
+    for name in (JOURNAL, f"{STATE_DIRECTORY}/last-run.json"):
+        if (directory / name).exists():
+            await objects.copy(directory / name, name)
 
 
 async def _mend(directory: Path, disk: Disk) -> None:
@@ -160,6 +190,8 @@ def prepare(options: Options) -> None:
     maker(options)
     if options.output.save and options.output.format is not Format.FILES:
         archive(options.output.format)
+    if _objects(options.output) is not None and Template.parse(options.output.name).needs_body:
+        raise UsageError("--name: an object cannot be called by its own hash; {urlhash} can be had")
 
 
 class Maker(Protocol):
@@ -223,7 +255,10 @@ async def _worker_engine(assignment: "Assignment", desk: "Desk", counters: Count
             partials = Partials(partial_in(options.output.directory), f"{assignment.number}-")
             disk = stack.enter_context(Disk())
             await disk.run(partials.look)
-            place = _Place(options.output, partials, desk, disk, clock, assignment.number, options.workers)
+            place = _Place(
+                *(options.output, partials, desk, disk, clock, assignment.number, options.workers),
+                objects=_objects(options.output),
+            )
             sink = await stack.enter_async_context(_stored(place))
         fetch = await stack.enter_async_context(_fetching(options, sink, clock))
         yield Inline(options, fetch, clock, counters, desk.observe)

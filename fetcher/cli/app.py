@@ -35,7 +35,9 @@ app = typer.Typer(
 def _given(directory: str | None) -> Path:
     if not directory:
         raise UsageError("name a DIR: what -o of fetcher get was, by default fetched")
-    return Path(directory)
+    from fetcher.cli import params
+
+    return params.place("DIR", directory)[0]
 
 
 def _taking(
@@ -93,10 +95,11 @@ def retry(flags: RetryFlags) -> None:
 
     Names must be made as they were then: give --name again.
     """
-    directory = _given(flags.directory)
+    _given(flags.directory)
     from fetcher.cli.retry import main
 
-    flags = replace(flags, sources=[str(directory)], output_dir=str(directory), existing="replace")
+    directory = flags.directory or ""
+    flags = replace(flags, sources=[directory], output_dir=directory, existing="replace")
     raise typer.Exit(main(flags, Environment.current(), [*command_words(), *sys.argv[1:]]))
 
 
@@ -131,6 +134,8 @@ def verify(
     """Hash every file in DIR again and print those that are not as recorded: missing, changed, unreadable, foreign."""
     from fetcher.cli.verify import main
 
+    if directory and "://" in directory:
+        raise UsageError("verify reads directories; the records of a store have the size and hash of each object")
     raise typer.Exit(main(_given(directory), Environment.current(), urls=urls, quiet=quiet))
 
 

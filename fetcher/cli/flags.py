@@ -83,7 +83,8 @@ class Flags:
     ] = False
 
     output_dir: Annotated[
-        str, _option(OUTPUT, "where files and the run's state go", "-o", "--output-dir", metavar="DIR")
+        str,
+        _option(OUTPUT, "where files and the run's state go; or s3://...", "-o", "--output-dir", metavar="DIR"),
     ] = str(_DEFAULTS.output.directory)
     name: Annotated[str, _option(OUTPUT, "how files are called, see below", "--name", metavar="TEMPLATE")] = (
         _DEFAULTS.output.name

@@ -76,6 +76,7 @@ def _options(flags: Flags) -> Options:
         raise UsageError("--changed compares with what is there, and --no-save keeps nothing")
     concurrency, adaptive = params.concurrency("--concurrency", flags.concurrency)
     failures, share = _if_given(params.failures, "--max-failures", flags.max_failures) or (None, None)
+    directory, store = params.place("--output-dir", flags.output_dir)
     return Options(
         limits=Limits(
             concurrency=concurrency,
@@ -102,7 +103,8 @@ def _options(flags: Flags) -> Options:
         ),
         tls=access.tls(flags),
         output=Output(
-            directory=params.directory("--output-dir", flags.output_dir),
+            directory=directory,
+            store=store,
             name=flags.name,
             existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
             save=not flags.no_save,

@@ -20,6 +20,8 @@ _RATE: Final = re.compile(_NUMBER + r"\s*(?:/\s*([smh]))?")
 _SECONDS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 #: What tokens are made of (RFC 9110 section 11.2).
 TOKEN68: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+#: Where object stores are, as ``-o`` names them.
+STORES: Final = ("s3", "gs", "az")
 
 
 def whole(option: str, text: str) -> int:
@@ -107,6 +109,19 @@ def https(option: str, text: str) -> str:
     if url.scheme != "https":
         raise UsageError(f'{option} "{printable(text)}": write an https URL such as https://dns.example/dns-query')
     return text
+
+
+def place(option: str, text: str) -> tuple[Path, str | None]:
+    """Return the directory that ``-o`` names; for an object store that of its state, and its URL. Raises UsageError."""
+    scheme, found, rest = text.partition("://")
+    if not found:
+        return directory(option, text), None
+    parts = [part for part in rest.split("/") if part]
+    if scheme not in STORES or not parts or rest.startswith("/") or {".", ".."} & {*parts}:
+        raise UsageError(f'{option} "{printable(text)}": write a directory, or a store such as s3://bucket/prefix')
+    if re.search(r"[@?#\\%]", rest):
+        raise UsageError(f"{option}: a store has neither user nor query; credentials come from the environment")
+    return Path("fetcher-state", scheme, *parts), text
 
 
 def directory(option: str, text: str) -> Path:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from fetcher.atomic import AtomicFile
+from fetcher.cli import params
 from fetcher.cli.show import Show
 from fetcher.errors import LocalError, UsageError
 from fetcher.events import Settled
@@ -35,7 +36,7 @@ class ReportFile:
         self._file.__enter__()
         if not flags.no_save and not flags.dry_run:
             try:
-                self._earlier = earlier_in(Path(flags.output_dir))
+                self._earlier = earlier_in(params.place("--output-dir", flags.output_dir)[0])
             except BaseException as error:
                 self._file.__exit__(type(error), error, None)
                 raise

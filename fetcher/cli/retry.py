@@ -3,7 +3,6 @@
 import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path
 from typing import Final
 
 from fetcher.cli.env import Environment
@@ -79,7 +78,7 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
     from fetcher.wiring import prepare
 
     prepare(options)
-    with Past(Path(flags.output_dir)) as past:
+    with Past(options.output.directory) as past:
         source = FailedSource(past, kinds)
         show = Show(flags, environment, typed, f"nothing to fetch again in {printable(flags.output_dir)}")
         if not flags.quiet:

@@ -20,13 +20,14 @@ SIZES = [0, 1, 999, 1_000, 3_007, 300_000]
 class Place:
     """A sink, what it shows the world (place to body), and the names of what it has hidden on its way there.
 
-    ``where`` is the place that a stored body is said to have.
+    ``where`` is the place that a stored body is said to have, ``descriptors`` what it may leave none of open.
     """
 
     sink: Sink
     shown: Callable[[], Mapping[str, bytes]]
     hidden: Callable[[], Iterable[str]]
     where: Callable[[Stored], str | None] = lambda stored: stored.path
+    descriptors: Callable[[], set[int]] = open_descriptors
 
 
 def request(url: str, index: int = 0) -> Request:
@@ -92,7 +93,7 @@ class SinkContract:
     @pytest.mark.parametrize("size", SIZES)
     async def test_abort(self, place: Place, size: int) -> None:
         """An aborted body leaves nothing, whatever was written of it, and does not stand in the way of the next."""
-        before = open_descriptors()
+        before = place.descriptors()
         for written in (0, size // 2, size):
             writer = await place.sink.open(request("http://h/a"), head("http://h/a"))
             for piece in cut(body_of("/a", written), 600):
@@ -100,14 +101,14 @@ class SinkContract:
             await writer.abort()
             assert not place.shown()
             assert not [*place.hidden()]
-        assert open_descriptors() <= before
+        assert place.descriptors() <= before
         body = body_of("/b", size)
         self.check(place, await store(place.sink, "http://h/a", cut(body, 600)), body)
 
     @pytest.mark.parametrize("size", [0, 10, 100_000])
     async def test_hold(self, place: Place, size: int) -> None:
         """A body that is held shows nothing, leaves nothing open, and the next attempt gets whole all the same."""
-        before = open_descriptors()
+        before = place.descriptors()
         body = body_of("/a", size)
         part = replace(head("http://h/a"), validator='"1"')
         writer = await place.sink.open(request("http://h/a"), part)
@@ -115,7 +116,7 @@ class SinkContract:
             await writer.write(piece)
         await writer.hold()
         assert not place.shown()
-        assert open_descriptors() <= before
+        assert place.descriptors() <= before
         held = await place.sink.held(request("http://h/a"))
         assert held is None or (0 < held.size <= size and held.validator == '"1"')
         writer = await place.sink.open(request("http://h/a"), part, held)
@@ -124,7 +125,7 @@ class SinkContract:
         self.check(place, await writer.commit(), body + b"the rest")
         assert not [*place.hidden()]
         assert await place.sink.held(request("http://h/a")) is None
-        assert open_descriptors() <= before
+        assert place.descriptors() <= before
 
     async def test_many_at_once(self, place: Place) -> None:
         """Bodies that arrive at the same time do not mix."""
@@ -138,7 +139,7 @@ class SinkContract:
     async def test_cancel_anywhere(self, place: Place, size: int) -> None:
         """A fetch cancelled at any step leaves the whole body or nothing, and nothing open."""
         body = body_of("/a", size)
-        before = open_descriptors()
+        before = place.descriptors()
         for steps in range(60):
             url = f"http://h/{steps}"
             task = asyncio.create_task(store(place.sink, url, cut(body, 500)))
@@ -149,4 +150,4 @@ class SinkContract:
             assert task.done()
             assert not [*place.hidden()]
             assert set(place.shown().values()) <= {body}
-        assert open_descriptors() <= before
+        assert place.descriptors() <= before
