@@ -76,7 +76,6 @@ def _options(flags: Flags) -> Options:
         raise UsageError("--changed compares with what is there, and --no-save keeps nothing")
     concurrency, adaptive = params.concurrency("--concurrency", flags.concurrency)
     failures, share = _if_given(params.failures, "--max-failures", flags.max_failures) or (None, None)
-    directory, store = params.place("--output-dir", flags.output_dir)
     return Options(
         limits=Limits(
             concurrency=concurrency,
@@ -102,16 +101,7 @@ def _options(flags: Flags) -> Options:
             deadline=_if_given(params.duration, "--deadline", flags.deadline), failures=failures, failed_share=share
         ),
         tls=access.tls(flags),
-        output=Output(
-            directory=directory,
-            store=store,
-            name=flags.name,
-            existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
-            save=not flags.no_save,
-            format=Format(params.choice("--format", flags.format, tuple(Format))),
-            rotate=params.size("--rotate", flags.rotate),
-            wait=params.duration("--wait", flags.wait),
-        ),
+        output=_output(flags),
         headers=access.headers(flags),
         access=access.access(flags),
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
@@ -129,6 +119,20 @@ def listing_of(flags: Flags) -> Listing:
     """Return how lists are read; raises UsageError."""
     form = Form(params.choice("--input-format", flags.input_format, tuple(Form)))
     return Listing(form=form, column=flags.column, glob=flags.glob)
+
+
+def _output(flags: Flags) -> Output:
+    directory, store = params.place("--output-dir", flags.output_dir)
+    return Output(
+        directory=directory,
+        store=store,
+        name=flags.name,
+        existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
+        save=not flags.no_save,
+        format=Format(params.choice("--format", flags.format, tuple(Format))),
+        rotate=params.size("--rotate", flags.rotate),
+        wait=params.duration("--wait", flags.wait),
+    )
 
 
 def _if_given(parse: Callable[[str, str], _T], option: str, text: str | None) -> _T | None:

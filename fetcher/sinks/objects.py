@@ -5,6 +5,7 @@ dropped if it has none. A process that is killed leaves parts that nobody sees, 
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,6 +42,10 @@ _OWNER: Final = "fetcher-url"
 
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
 _RETRYING: Final = {"max_retries": 4}
+#: Time for one request to the store, which may bring a part over a slow line.
+_PATIENCE: Final = {"timeout": "300s", "connect_timeout": "10s"}
+#: What can name a server of one's own; plain HTTP is for those that are named so.
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 
 
 def load() -> Any:
@@ -64,8 +69,10 @@ class ObjectStore:
         self.url = url.rstrip("/")
         self.obstore = load()
         self.failures: tuple[type[Exception], ...] = (self.obstore.exceptions.BaseError, OSError, ValueError)
+        plain = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+        options = {**_PATIENCE, "allow_http": plain}
         try:
-            self.store = self.obstore.store.from_url(self.url, retry_config=_RETRYING)
+            self.store = self.obstore.store.from_url(self.url, retry_config=_RETRYING, client_options=options)
         except self.failures as error:
             raise UsageError(f"cannot use {self.url}: {_reason(error)}") from error
         self._prefix = len(self.url.partition("://")[2].partition("/")[2].encode()) + 1
