@@ -22,6 +22,7 @@ from fastwarc.warc import WarcRecordType
 from warcio.archiveiterator import ArchiveIterator
 from warcio.checker import Checker
 
+from fetcher.details import Details
 from fetcher.disk import Disk
 from fetcher.errors import ErrorKind, FetchError, LocalError
 from fetcher.model import Exchange, Head, Outcome, Record, Stored
@@ -244,6 +245,52 @@ def in_another_process(program: str, argument: object) -> Any:
     whole = f"import json, sys\nargument = sys.argv[1]\n{program}\nprint(json.dumps(result))"
     ran = subprocess.run([sys.executable, "-c", whole, str(argument)], check=True, capture_output=True, text=True)
     return json.loads(ran.stdout)
+
+
+async def test_nothing_fits(archives: Archives, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that got no body is removed, not finished."""
+
+    def fail(descriptor: int, block: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with archives.sink() as sink:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(sink.archive), "append", lambda *_: fail(0, b""))
+            with pytest.raises(LocalError):
+                await store(sink, "http://h/a", [b"body"])
+        assert archives.growing()
+    assert not archives.growing()
+    assert not archives.finished()
+
+
+async def test_a_wrong_digest(archives: Archives, sink: ShardsSink) -> None:
+    """A body that the list expects to be another is not kept; that of a WARC was compared before, decoded."""
+    expecting = replace(request("http://h/a"), details=Details(sha256="0" * 64))
+    writer = await sink.open(expecting, head("http://h/a"))
+    await writer.write(b"other")
+    if sink.wants_wire:
+        await writer.commit()
+        return
+    with pytest.raises(FetchError) as refused:
+        await writer.commit()
+    await writer.abort()
+    assert refused.value.kind == ErrorKind.CHECKSUM
+    assert not archives.shown()
+
+
+async def test_labels_come_along(tmp_path: Path, disk: Disk) -> None:
+    """What else a row of the list says stands beside the body: an object in tar, JSON in Parquet."""
+    labelled = replace(request("http://h/a"), details=Details(id="one", meta={"label": "cat", "n": [1]}))
+    for form in (Format.TAR, Format.PARQUET):
+        archives = Archives(tmp_path / form, form, disk)
+        async with archives.sink() as sink:
+            await (await sink.open(labelled, head("http://h/a"))).commit()
+    with tarfile.open(next((tmp_path / "tar").glob("*.tar"))) as file:
+        stream = file.extractfile(file.getmembers()[1])
+        assert stream is not None
+        facts = json.load(stream)
+    [row] = pq.read_table(next((tmp_path / "parquet").glob("*.parquet"))).to_pylist()
+    assert (facts["id"], facts["meta"]) == (row["id"], json.loads(row["meta"])) == ("one", {"label": "cat", "n": [1]})
 
 
 async def test_tar_is_a_web_dataset(tmp_path: Path, disk: Disk) -> None:

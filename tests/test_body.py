@@ -4,13 +4,14 @@ import gzip
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.body import Decoding, Rest, codings
+from fetcher.body import Decoding, Rest, Undecoded, codings
 from fetcher.errors import ErrorKind, FetchError
 
 MB = 1_000_000
@@ -301,3 +302,19 @@ def test_a_rest_is_as_long_as_announced() -> None:
         ErrorKind.TRUNCATED,
         "4 of the 5 bytes that Content-Range tells",
     )
+
+
+@pytest.mark.parametrize("coded", [True, False])
+def test_undecoded(coded: bool) -> None:
+    """What is passed on as it comes is checked all the same, and its digest is that of what it decodes to."""
+    body = b"body" * 1_000
+    sent, told = zlib.compress(body) if coded else body, list[str]()
+    checking = Undecoded(Decoding(("deflate",) if coded else (), max_size=None), told.append)
+    passed = b"".join(piece for start in range(0, len(sent), 7) for piece in checking.feed(sent[start : start + 7]))
+    checking.close()
+    assert (passed, told) == (sent, [sha256(body).hexdigest()])
+    if coded:
+        short = Undecoded(Decoding(("deflate",), max_size=None), told.append)
+        assert [*short.feed(sent[:-1])]
+        with pytest.raises(FetchError):
+            short.close()

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, Final
 
+import orjson
+
 from fetcher.errors import UsageError
 from fetcher.model import Record, Stored
 from fetcher.sinks.base import Entry
@@ -121,6 +123,8 @@ def _grouped(file: BinaryIO) -> Iterator[list[dict[str, Any]]]:
             rows, size = [], 0
         row = facts_behind(file, begins, member)
         file.seek(begins)
-        rows.append({**row, "fetched_at": datetime.fromisoformat(row["fetched_at"]), "body": file.read(member.size)})
+        row["fetched_at"] = datetime.fromisoformat(row["fetched_at"])
+        row["meta"] = row["meta"] and orjson.dumps(row["meta"]).decode()
+        rows.append({**row, "body": file.read(member.size)})
         size += member.size
     yield rows

@@ -60,6 +60,7 @@ class ShardsSink:
         self._serial = rotation.first
         self._name = ""
         self._end = 0
+        self._empty = True
         self._turn = asyncio.Lock()
 
     @property
@@ -108,18 +109,18 @@ class ShardsSink:
             raise self.failure(error) from error
 
     def _keep(self, request: Request, head: Head, at: float, spool: Spool) -> Stored:
+        sha256 = spool.close()
+        if not self.wants_wire:  # else it was compared before, decoded
+            check_digest(request, sha256)
         if self._name and self._end >= self._rotation.size:
             self._finish()
         if not self._name:
             self._begin(at)
-        sha256 = spool.close()
-        if not self.wants_wire:  # else it was compared before, decoded
-            check_digest(request, sha256)
         entry = Entry(request, head, at, spool.size, sha256, spool.blocks)
         descriptor = os.open(self._open(self._name), _APPENDING)
         try:
             stored = self.archive.append(self._name, self._end, entry, partial(write_all, descriptor))
-            self._end = os.fstat(descriptor).st_size
+            self._end, self._empty = os.fstat(descriptor).st_size, False
         except BaseException:
             os.ftruncate(descriptor, self._end)
             raise
@@ -142,11 +143,13 @@ class ShardsSink:
             self._end = self.archive.begin(name, at, partial(write_all, descriptor))
         finally:
             os.close(descriptor)
-        self._name = name
+        self._name, self._empty = name, True
 
     def _finish(self) -> None:
         name, self._name = self._name, ""
-        if name:
+        if name and self._empty:
+            self._open(name).unlink()
+        elif name:
             self.archive.finish(self._open(name), self._directory / name)
 
     def _open(self, name: str) -> Path:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from fetcher.atomic import write_all
+from fetcher.details import Details
 from fetcher.mediatypes import extension
 from fetcher.model import Record, Stored, timestamp
 from fetcher.paths import digest, split_extension
@@ -27,18 +28,18 @@ _BLOCK: Final = 1 << 20
 
 #: What is told of each body.
 FACTS: Final = (
-    *("url", "source", "line", "final_url", "status", "bytes", "sha256", "content_type", "charset", "etag"),
-    *("last_modified", "http_version", "remote_ip", "fetched_at"),
+    *("url", "id", "source", "line", "final_url", "status", "bytes", "sha256", "content_type", "charset", "etag"),
+    *("last_modified", "http_version", "remote_ip", "fetched_at", "meta"),
 )
 
 
 def facts(entry: Entry) -> dict[str, Any]:
     """Return what is known of a body by the time it is whole, in words of its record, without credentials."""
-    request, head = entry.request, entry.head
+    request, head, details = entry.request, entry.head, entry.request.details or Details()
     values = (
-        *(request.target, request.source, request.line, head.url, head.status, entry.size, entry.sha256),
+        *(request.target, details.id, request.source, request.line, head.url, head.status, entry.size, entry.sha256),
         *(head.content_type, head.charset, head.etag, head.last_modified, head.http_version, head.remote_ip),
-        timestamp(entry.at),
+        *(timestamp(entry.at), details.meta),
     )
     return dict(zip(FACTS, values, strict=True))
 
