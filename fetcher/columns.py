@@ -38,8 +38,10 @@ def row_of(source: str, line: int, values: Mapping[str, Any], column: str = URL)
     Empty cells are as if they were not there. A record of an earlier run is the row that it came from. What cannot be
     meant makes the row a ``bad_record``.
     """
-    if values.keys() >= _RECORD:
-        return _of_record(source, line, values)
+    return _of_record(source, line, values) if values.keys() >= _RECORD else _row(source, line, values, column)
+
+
+def _row(source: str, line: int, values: Mapping[str, Any], column: str) -> Row:
     url = values.get(column)
     if not isinstance(url, str) or not url:
         return bad_row(source, line, f'{place(source, line)} has no "{column}"')
@@ -99,8 +101,7 @@ def _again(source: str, line: int, url: str, said: tuple[Any, Any, Any]) -> Row:
     if values.pop("headers", None):
         message = "its header fields stand in the list that it came from, and only there"
         return Row(source, line, url, Error.of(ErrorKind.BAD_RECORD, f"{message} ({place(source, line)})"))
-    values |= {"id": id_, URL: url}
-    return row_of(source, line, {key: value for key, value in values.items() if key not in _RECORD or key == URL})
+    return _row(source, line, values | {"id": id_, URL: url}, URL)
 
 
 def _id(value: Any) -> str | None:
@@ -147,7 +148,7 @@ def _mirrors(value: Any) -> tuple[str, ...]:
     urls = value.split() if isinstance(value, str) else value
     if urls is None:
         return ()
-    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
         raise _ColumnError('"mirrors" is not a list of URLs')
     if len(urls) > _MOST_MIRRORS:
         raise _ColumnError(f'"mirrors" are more than {_MOST_MIRRORS}')
@@ -167,6 +168,8 @@ def _headers(value: Any) -> Headers:
             raise _ColumnError('"headers" is not a JSON object') from None
     if value is None or value == "":
         return ()
+    if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        value = {str(name): text for name, text in value}  # a map in Parquet
     if not isinstance(value, Mapping):
         raise _ColumnError('"headers" is not an object of names and values')
     return tuple(_fields(value))
@@ -174,7 +177,7 @@ def _headers(value: Any) -> Headers:
 
 def _fields(headers: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for name, value in headers.items():
-        for each in value if isinstance(value, list) else [value]:
+        for each in value if isinstance(value, list) else [] if value is None else [value]:
             if not isinstance(each, str):
                 raise _ColumnError('"headers" has a value that is not a text')
             if (wrong := fault(name, each.strip())) is not None:

@@ -43,7 +43,7 @@ from fetcher.sources.base import FormError, ReadError, Source
 from fetcher.sources.forms import by_name, reader_of
 from fetcher.sources.globbed import GlobbedSource
 from fetcher.sources.listfile import Follow, ListSource
-from fetcher.sources.opener import beginning, check, rereadable
+from fetcher.sources.opener import beginning, check, is_packed, rereadable
 from fetcher.sources.parquet import ParquetSource
 from fetcher.text import printable
 from fetcher.transport.base import Reach, Transport
@@ -303,7 +303,7 @@ def _list(path: str, listing: Listing, follow: Follow | None) -> Source:
     """Return the source of a list; raises UsageError if not even its beginning can be read."""
     check(path)
     form = by_name(path) if listing.form is Form.AUTO else listing.form
-    if form is Form.PARQUET and rereadable(path):
+    if form is Form.PARQUET and rereadable(path) and not is_packed(path):
         table = ParquetSource(path, listing.column)
         table.check()
         return table

@@ -84,5 +84,7 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
         if not flags.quiet:
             warn(past, say=show.say)
         if source.incomplete and flags.quiet < 2:
-            show.say(f"{source.incomplete:,} left out: their header fields stand in the lists only; run these again")
+            show.say(
+                f"fetcher: {source.incomplete:,} left out: their header fields stand in the lists only; run these again"
+            )
         return carry_out(options, [source], show)

@@ -13,6 +13,8 @@ from fetcher.text import place, printable
 #: What may part the cells; of several that would do, the first.
 _COMMAS: Final = (",", ";", "\t")
 _SHOWN: Final = 200
+#: So often the end of one row is looked for: it is looked for from its beginning each time.
+_MOST_OPEN: Final = 50
 
 
 class CsvReader:
@@ -31,10 +33,13 @@ class CsvReader:
         self._comma = comma
         self._header: list[str] = []
         self._framer = Framer()
-        #: Lines of a row that has not ended yet, the number of the first, and their length in bytes.
+        #: Lines of a row that has not ended yet, the number of the first, and their length in bytes; how often they were
+        #: found to end within quotes, and the quotes since.
         self._held: list[str] = []
         self._first = 0
         self._size = 0
+        self._open = 0
+        self._quotes = 0
 
     @property
     def line(self) -> int:
@@ -51,29 +56,28 @@ class CsvReader:
         for lines in self._framer.end():
             yield from self._parse(lines)
         if self._held:
-            yield self._bad(self._first, "a quote that is never closed")
+            yield self._bad("a quote that is never closed")
 
     def tally(self, piece: bytes) -> int:
         """Return how many rows end in this piece."""
         return sum(1 for _ in self.feed(piece))
 
     def _parse(self, lines: Lines) -> Iterator[Row]:
-        if lines.dropped:
-            yield self._bad(lines.first, f"line too long: more than {MAX_LINE:,} bytes")
-            return
         for number, raw in enumerate(lines.data.split(b"\n"), lines.first):
             if not self._held:
-                self._first = number
+                self._first, self._size, self._open, self._quotes = number, 0, 0, 1
             try:
                 self._held.append(raw.decode().removesuffix("\r") + "\n")
             except UnicodeDecodeError:
-                self._held.clear()
-                yield self._bad(number, "not UTF-8")
+                yield self._bad("not UTF-8")
                 continue
-            self._size = self._size + len(raw) if len(self._held) > 1 else len(raw)
+            self._size += len(raw) + lines.dropped
+            self._quotes += raw.count(b'"') if self._open else 0
             if not self._header:
                 self._take_header()
-            elif (row := self._row()) is not None:
+            elif self._size > MAX_LINE or self._open > _MOST_OPEN:
+                yield self._bad("a quote that is not closed soon" if self._open else f"longer than {MAX_LINE:,} bytes")
+            elif self._quotes % 2 and (row := self._row()) is not None:  # an even number leaves it open
                 yield row
 
     def _row(self) -> Row | None:
@@ -82,18 +86,17 @@ class CsvReader:
             cells = next(csv.reader(self._held, delimiter=self._comma or ",", strict=True), [])
         except csv.Error as error:
             if not _is_open(error):
-                self._held.clear()
-                return self._bad(self._first, f"not a row of a table: {error}")
-            if self._size > MAX_LINE:
-                self._held.clear()
-                return self._bad(self._first, f"a quote that is not closed within {MAX_LINE:,} bytes")
+                return self._bad(f"not a row of a table: {error}")
+            self._open += 1
+            self._quotes = 0
             return None
-        self._held.clear()
         if not any(map(str.strip, cells)):
+            self._held.clear()
             return None
         if len(cells) > len(self._header):
             many = f"{len(cells)} cells, where the first line names {len(self._header)}"
-            return self._bad(self._first, f"{many}: quote a cell that holds what parts them")
+            return self._bad(f"{many}: quote a cell that holds what parts them")
+        self._held.clear()
         values = {name: cell.strip() if name == self._column else cell for name, cell in zip(self._header, cells)}  # noqa: B905
         return row_of(self._source, self._first, values, self._column)
 
@@ -110,8 +113,10 @@ class CsvReader:
         names = printable(", ".join(max((len(header), header) for header in headers)[1]), _SHOWN)
         raise FormError(f'no column "{self._column}"; there are: {names}; see --column')
 
-    def _bad(self, line: int, message: str) -> Row:
-        return bad_row(self._source, line, f"{message} ({place(self._source, line)})")
+    def _bad(self, message: str) -> Row:
+        """Return the lines at hand as a bad row, and let go of them."""
+        self._held.clear()
+        return bad_row(self._source, self._first, f"{message} ({place(self._source, self._first)})")
 
 
 def header_of(line: str, comma: str) -> list[str]:

@@ -27,10 +27,10 @@ _XML: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml\s|!--|!DOCTYPE|(?:\w+:
 
 def by_name(path: str) -> Form:
     """Return the form that a file's name tells, AUTO if it tells none; ``.gz`` and ``.zst`` at its end say nothing."""
-    name = path.lower()
+    name = path.lower().rpartition("/")[2]
     for packed in _PACKED:
         name = name.removesuffix(packed)
-    return _ENDINGS.get(name.rpartition("/")[2].rpartition(".")[2], Form.AUTO) if "." in name else Form.AUTO
+    return _ENDINGS.get(name.rpartition(".")[2], Form.AUTO) if "." in name else Form.AUTO
 
 
 def by_bytes(head: bytes, column: str) -> Form:

@@ -92,6 +92,12 @@ def beginning(path: str) -> bytes:
     return head if decoder is None else decoder.step(head, _FIRST)[0]
 
 
+def is_packed(path: str) -> bool:
+    """Tell whether a file is gzip or zstd; raises OSError. It blocks."""
+    with Path(path).open("rb", buffering=0) as file:
+        return unpacker(file.read(_FIRST)) is not None
+
+
 async def chunks(file: str | int | bytes) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of ``file``, a path, an open descriptor or the bytes themselves, in pieces of at most 256 KiB.
 

@@ -67,6 +67,8 @@ class SitemapReader:
             self._parser.Parse(data, last)
         except expat.ExpatError as wrong:
             error = ReadError(f"not well-formed XML: {wrong}")
+        except (LookupError, ValueError) as wrong:  # an encoding that Python does not know, or expat cannot use
+            error = ReadError(f"not well-formed XML: {wrong}")
         except ReadError as wrong:
             error = wrong
         rows, self._rows = self._rows, []

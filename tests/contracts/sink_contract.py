@@ -7,6 +7,8 @@ from hashlib import sha256
 
 import pytest
 
+from fetcher.details import Details
+from fetcher.errors import ErrorKind, FetchError
 from fetcher.model import Exchange, Head, Request, Stored
 from fetcher.sinks.base import Sink
 from tests.answers import body_of
@@ -72,6 +74,23 @@ class SinkContract:
         where = place.where(stored)
         if where is not None:
             assert place.shown()[where] == body
+
+    @pytest.mark.parametrize("size", SIZES)
+    async def test_expected_digest(self, place: Place, size: int) -> None:
+        """A body with the digest that the list tells is kept; of any other, nothing is left."""
+        body = body_of("expected", size)
+        for digest, fits in ((sha256(b"another").hexdigest(), False), (sha256(body).hexdigest(), True)):
+            asked = replace(request("http://h/expected"), details=Details(sha256=digest))
+            writer = await place.sink.open(asked, head("http://h/expected"))
+            await writer.write(body)
+            if fits:
+                self.check(place, await writer.commit(), body)
+                continue
+            with pytest.raises(FetchError) as caught:
+                await writer.commit()
+            assert caught.value.kind == ErrorKind.CHECKSUM
+            await writer.hold()
+            assert (dict(place.shown()), list(place.hidden())) == ({}, [])
 
     @pytest.mark.parametrize("pieces", [7, 400, 1_000, 200_000])
     @pytest.mark.parametrize("size", SIZES)
