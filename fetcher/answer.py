@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from fetcher.body import codings
 from fetcher.conditional import Held, remainder, strong_validator
 from fetcher.errors import ErrorKind, FetchError, http_kind
-from fetcher.model import Exchange, Head, Headers
+from fetcher.exchange import Exchange
+from fetcher.model import Head, Headers
 from fetcher.retry import quota_reset, retry_after
 from fetcher.transport.base import Response
 

@@ -15,10 +15,10 @@ _MANY: Final = 16
 _MOST: Final = 64
 
 _T = TypeVar("_T")
-_Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
+_Call = tuple["Result[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
-class _Result(asyncio.Future[_T]):
+class Result(asyncio.Future[_T]):
     """What a call will give. A thread cannot be stopped, so whoever waits is cancelled only when it is there.
 
     Otherwise the call would go on behind the back of whoever tidies up after it.
@@ -27,6 +27,14 @@ class _Result(asyncio.Future[_T]):
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
         """Return False: asyncio then keeps the cancellation until the task goes on."""
         return False
+
+    def settle(self, value: _T | BaseException) -> None:
+        """Give the value, or raise the error, to whoever waits."""
+        if isinstance(value, BaseException):
+            self.set_exception(value)
+            self.exception()  # whoever was cancelled meanwhile will not look
+        else:
+            self.set_result(value)
 
 
 class Disk:
@@ -53,10 +61,10 @@ class Disk:
         """Call a function in a hop of its own: one that may take long."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, function, *args)
 
-    def together(self, function: Callable[..., _T], *args: object) -> "asyncio.Future[_T]":
+    def together(self, function: Callable[..., _T], *args: object) -> "Result[_T]":
         """Call a quick function in one hop with what else waits; a cancellation is put off until it is done."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[_T] = _Result(loop=loop)
+        future: Result[_T] = Result(loop=loop)
         self._waiting.append((future, function, args))
         if not self._called and (not self._hops or (len(self._waiting) >= _MANY and self._hops < _THREADS)):
             self._called = True
@@ -75,31 +83,22 @@ class Disk:
 
         hop.add_done_callback(done)
 
-    def _deliver(
-        self, loop: asyncio.AbstractEventLoop, calls: Sequence[_Call], hop: Future[list[tuple[Any, OSError | None]]]
-    ) -> None:
+    def _deliver(self, loop: asyncio.AbstractEventLoop, calls: Sequence[_Call], hop: Future[list[Any]]) -> None:
         self._hops -= 1
         if self._waiting and not self._called:
             self._hop(loop)
         bug = hop.exception()
-        if bug is not None:
-            results: list[tuple[Any, BaseException | None]] = [(None, bug)] * len(calls)
-        else:
-            results = [*hop.result()]
-        for (future, _, _), (value, error) in zip(calls, results, strict=True):
-            if error is not None:
-                future.set_exception(error)
-                future.exception()  # whoever was cancelled meanwhile will not look
-            else:
-                future.set_result(value)
+        results = hop.result() if bug is None else [bug] * len(calls)
+        for (future, _, _), result in zip(calls, results, strict=True):
+            future.settle(result)
 
 
-def _perform(calls: Sequence[_Call]) -> list[tuple[Any, OSError | None]]:
-    """Make the calls one after the other; the failure of one is its own."""
-    results: list[tuple[Any, OSError | None]] = []
+def _perform(calls: Sequence[_Call]) -> list[Any]:
+    """Make the calls one after the other, and return what each returns or the OSError it raises."""
+    results: list[Any] = []
     for _, function, args in calls:
         try:
-            results.append((function(*args), None))
+            results.append(function(*args))
         except OSError as error:
-            results.append((None, error))
+            results.append(error)
     return results

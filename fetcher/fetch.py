@@ -16,9 +16,10 @@ from fetcher.conditional import Held, renewed
 from fetcher.cookies import Cookies
 from fetcher.errors import Error, ErrorKind, FetchError, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
+from fetcher.exchange import Exchange
 from fetcher.identity import Identity, Step, asked_for
 from fetcher.limits import TokenBucket
-from fetcher.model import Attempt, Exchange, Head, Kept, Redirect, Request, Stored, Timings
+from fetcher.model import Attempt, Head, Kept, Redirect, Request, Stored, Timings
 from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
 from fetcher.retry import quota_reset

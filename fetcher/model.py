@@ -12,6 +12,7 @@ import orjson
 
 from fetcher.details import Details
 from fetcher.errors import Error
+from fetcher.exchange import Exchange
 from fetcher.frozen import value
 from fetcher.text import harmless_json
 
@@ -150,19 +151,6 @@ class Timings:
     send: float | None = None
     wait: float | None = None
     receive: float | None = None
-
-
-@value(frozen=True, slots=True)
-class Exchange:
-    """One request and the head of its response as they were sent, for archives; ``url`` is without credentials."""
-
-    url: str
-    asked: Headers
-    status: int
-    reason: str
-    headers: Headers
-    http_version: str
-    remote_ip: str | None = None
 
 
 @value(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from warcio.checker import Checker
 from fetcher.details import Details
 from fetcher.disk import Disk
 from fetcher.errors import ErrorKind, FetchError, LocalError
-from fetcher.model import Exchange, Head, Outcome, Record, Stored
+from fetcher.exchange import Exchange
+from fetcher.model import Head, Outcome, Record, Stored
 from fetcher.options import Format
 from fetcher.sinks import parquet, shards, spool
 from fetcher.sinks.formats import Reader, archive, mend_all

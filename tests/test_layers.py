@@ -21,9 +21,9 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 
 #: Each layer from left to right: what stands here imports only from lower layers, or from its left in its own.
 LAYERS: Final = (
-    "text frozen access errors details model options events status",
+    "text frozen access errors details exchange model options events status",
     "hashtable body urls cookiefile logins hosts limits adaptive origins lanes retry redirects robots conditional identity headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
-    "clock descriptors atomic disk cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
+    "clock descriptors atomic disk blocks channel cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
     "recorder answer fetch asking download engines run wiring api",
     "views report cli",
 )
@@ -41,10 +41,10 @@ RESERVED: Final = {
     "aiofiles": ("sinks.", "sources."),
     "pycurl": ("transport.curl_options",),
     "protego": ("robots",),
-    "pyarrow": ("sources.parquet",),
+    "pyarrow": ("sources.parquet", "sinks.parquet"),
     "typer": ("cli.",),
     "rich": ("views.", "cli."),
-    "signal": ("cli.", "engines.", "__main__"),
+    "signal": ("cli.", "engines.", "sinks.", "__main__"),
 }
 #: What words and decisions have nothing to do with: the outside world, and waiting for it.
 OUTSIDE: Final = frozenset(

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
 from fetcher.sinks.shelf import Shelf
+from fetcher.sinks.small import SmallBodies
 from tests.contracts.sink_contract import Place, SinkContract, cut, head, request, store
 from tests.contracts.source_contract import open_descriptors
 from tests.fakes import until
@@ -74,8 +75,12 @@ def sink(directory: Directory, disk: Disk) -> FilesSink:
 
 def named(directory: Directory, disk: Disk, template: str) -> FilesSink:
     """Return a sink whose files are called as ``template`` says."""
-    naming = Naming(Template.parse(template), "2026-11-21")
-    return FilesSink(directory.root, Partials(directory.partial), naming, disk)
+    return FilesSink(directory.root, Partials(directory.partial), naming(template), disk)
+
+
+def naming(template: str = "{host}/{path}") -> Naming:
+    """Return what names files as ``template`` says."""
+    return Naming(Template.parse(template), "2026-11-21")
 
 
 def naming_of(sink: FilesSink) -> Naming:
@@ -96,6 +101,17 @@ class TestFilesNamedByBody(SinkContract):
     def place(self, directory: Directory, disk: Disk) -> Place:
         """Files named by their content."""
         return Place(named(directory, disk, "{sha256}"), directory.shown, directory.hidden)
+
+
+class TestFilesByAProcess(SinkContract):
+    @pytest.fixture
+    async def place(self, directory: Directory, disk: Disk) -> AsyncIterator[Place]:
+        """Files whose bodies a process of their own stores."""
+        async with SmallBodies(directory.root, disk, after=0) as small:
+            await small.delegating.wait()
+            sink = FilesSink(directory.root, Partials(directory.partial), naming(), disk, small)
+            yield Place(sink, directory.shown, directory.hidden)
+            assert small.delegating.is_set()
 
 
 class TestNull(SinkContract):

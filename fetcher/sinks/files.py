@@ -14,13 +14,14 @@ import aiofiles
 from fetcher.atomic import whole
 from fetcher.claims import Names
 from fetcher.conditional import Held
-from fetcher.disk import Disk
+from fetcher.disk import Disk, Result
 from fetcher.errors import LocalError, words_of
 from fetcher.model import Head, Request, Stored
 from fetcher.naming import Template, Told
 from fetcher.sinks.base import Name, NameGiver, check_digest
 from fetcher.sinks.partial import Partials
-from fetcher.sinks.shelf import WRITING, Shelf
+from fetcher.sinks.shelf import WRITING, Placed, Shelf
+from fetcher.sinks.small import Call, SmallBodies
 
 if TYPE_CHECKING:
     from hashlib import _Hash as HASH
@@ -83,17 +84,20 @@ class FilesSink:
     Bytes are put together among the ``partials``, in the same file system, and renamed when the body is whole: after a
     crash whatever has its final name is complete. Nothing is synced to the medium, so a power cut can lose what the
     kernel had not written yet. What lies in the directory and was not made by a run is never replaced: the body gets
-    another name, unless it is the same byte for byte. All disk work runs on ``disk``.
+    another name, unless it is the same byte for byte. All disk work runs on ``disk``, or with ``small`` in its process.
     """
 
     wants_wire: Final = False
 
-    def __init__(self, directory: Path, partials: Partials, naming: NameGiver, disk: Disk) -> None:
+    def __init__(
+        self, directory: Path, partials: Partials, naming: NameGiver, disk: Disk, small: SmallBodies | None = None
+    ) -> None:
         self.directory = directory
         self.partials = partials
         self.naming = naming
         self.disk = disk
         self.shelf = Shelf(directory)
+        self._small = small
 
     async def take_up(self) -> None:
         """Find what earlier runs have left half done; raises LocalError."""
@@ -115,6 +119,10 @@ class FilesSink:
         if held is not None:
             await writer.go_on(held)
         return writer
+
+    def store(self, *call: *Call) -> Result[Placed]:
+        """Put a small body in its place; see :meth:`Shelf.store`."""
+        return self.disk.together(self.shelf.store, *call) if self._small is None else self._small.store(*call)
 
     async def open_file(self, path: str, opener: Callable[[str, int], int]) -> "AsyncFileIO":
         """Open a file for writing, unbuffered."""
@@ -164,7 +172,7 @@ class _FileWriter:
         path, ours = await sink.naming.reserve(self._request, self._told, None)
         self._partial = sink.partials.fresh()
         try:
-            digest, obstacle = await sink.disk.together(sink.shelf.store, body, self._partial, path, ours, self._before)
+            digest, obstacle = await sink.store(body, self._partial, path, ours, self._before)
         except asyncio.CancelledError:
             self._begun = True  # perhaps: something may have been in its way
             raise

@@ -5,11 +5,16 @@ import os
 import stat
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: How what is put together is opened, beside truncating or appending.
 WRITING: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+#: The SHA-256 of a body, and the relative path of what is in its way.
+Placed = tuple[str, str | None]
 
 #: How many folders are remembered to be there.
 _FOLDERS: Final = 10_000
@@ -18,13 +23,11 @@ _FOLDERS: Final = 10_000
 class Shelf:
     """Files below ``directory`` under relative paths with ``/``. Its methods block; several threads may call them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: "Path | str") -> None:
         self._directory = str(directory)
         self._folders: set[str] = set()
 
-    def store(
-        self, body: bytes, partial: str, path: str, ours: bool, before: str | None = None
-    ) -> tuple[str, str | None]:
+    def store(self, body: bytes, partial: str, path: str, ours: bool, before: str | None = None) -> Placed:
         """Write a small body to ``partial``, hash and :meth:`place` it; returns its SHA-256 and what is in the way.
 
         Leaves nothing behind if it raises OSError.

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from uuid import uuid4
 
 from fetcher import __version__
-from fetcher.model import Exchange, Headers, Record, Stored, timestamp
+from fetcher.exchange import Exchange
+from fetcher.model import Headers, Record, Stored, timestamp
 from fetcher.sinks.base import Entry
 
 if TYPE_CHECKING:

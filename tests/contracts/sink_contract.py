@@ -9,7 +9,8 @@ import pytest
 
 from fetcher.details import Details
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.model import Exchange, Head, Request, Stored
+from fetcher.exchange import Exchange
+from fetcher.model import Head, Request, Stored
 from fetcher.sinks.base import Sink
 from tests.answers import body_of
 from tests.contracts.source_contract import open_descriptors
