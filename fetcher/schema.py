@@ -15,7 +15,7 @@ _NAMES: Final[dict[Any, str]] = {str: "string", int: "integer", float: "number",
 
 #: What each key means, those inside others behind a dot.
 MEANINGS: Final[dict[str, str]] = {
-    "url": "the line as written",
+    "url": "the URL as written",
     "id": "the list's own name for it",
     "asked": "what else the list asks for: name, headers (only what they are called), sha256, max_size, mirrors",
     "source": "the list: its path, - or argv",

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import fetcher
@@ -411,6 +413,10 @@ def prepared(site: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "mirror.toml").write_text(settings.text)
     for name in ("client.key", "token"):
         (directory / name).write_text("hush\n")
+    for language, name in (("ndjson", "urls.ndjson"), ("csv", "urls.csv"), ("xml", "sitemap.xml")):
+        (listed,) = blocks(language)
+        (directory / name).write_text(listed.text.replace("127.0.0.1:8080", site))
+    pq.write_table(pa.table({"url": [f"http://{site}/pages/001.txt"]}), directory / "urls.parquet")
     assert run(["fetcher", "get", "srv/urls.txt", "-o", "srv/mirror", "-q"], directory).returncode == 1
     for form, place in {"warc": "crawl", "tar": "shards", "parquet": "table"}.items():
         ran = run(["fetcher", "get", "urls.txt", "-o", place, "--format", form, "-qq"], directory)

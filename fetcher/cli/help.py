@@ -29,8 +29,9 @@ RETRY_EXAMPLES = """\
 """
 
 FOOTER = """\
-Names: {host} {path} {dir} {stem} {ext} {query} {n:06} {line} {id} {sha256}
-{urlhash} {date} {filename}. Sizes: k M Gi; times: ms s m h. Environment: FETCHER_CONCURRENCY=20.
+Names: {host} {path} {dir} {stem} {ext} {query} {n:06} {line} {id} {filename}
+{sha256} {urlhash} {date}. Sizes: k M Gi; times: ms s m h.
+Environment: FETCHER_CONCURRENCY=20. Lists: docs/sources.md.
 Exit: 0 ok, 1 some failed, 2 usage, 3 disk, 4 DIR in use, 5 limit, 130 Ctrl-C.
 """
 
