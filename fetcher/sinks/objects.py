@@ -110,8 +110,14 @@ class ObjectStore:
 
     async def copy(self, file: Path, key: str) -> None:
         """Put a file; raises LocalError."""
+
+        def put() -> None:
+            self.obstore.put(self.store, key, file, chunk_size=_PART, max_concurrency=1)
+
         try:
-            await self.obstore.put_async(self.store, key, file, chunk_size=_PART, max_concurrency=1)
+            # It is the last thing done, and what runs in the library's own threads may still let go of Python's objects
+            # when the interpreter ends, which aborts the process.
+            await asyncio.to_thread(put)
         except self.failures as error:
             raise self.failure(error) from error
 
