@@ -34,7 +34,7 @@ class _Kept:
             said = fact(line)
             if said is not None:
                 self._latest.set(hash64(said.key), offset)
-                if said.ok:
+                if said.delivered:
                     self._bodies.set(_body(said), offset)
 
     @property
@@ -46,7 +46,7 @@ class _Kept:
         """Tell whether the line that begins there counts."""
         if self._latest.get(hash64(said.key)) == offset:
             return True
-        return said.ok and self._bodies.get(_body(said)) == offset
+        return said.delivered and self._bodies.get(_body(said)) == offset
 
 
 def _body(said: Fact) -> int:

@@ -43,6 +43,7 @@ class ErrorKind(StrEnum):
     TOO_LARGE = "too_large"
     CHECKSUM = "checksum"
     DISK = "disk"
+    EXEC = "exec"
     CANCELLED = "cancelled"
     HOST_DOWN = "host_down"
     INTERNAL = "internal"

@@ -70,7 +70,15 @@ class Trouble:
     traceback: str
 
 
-Event = Retrying | Redirected | Ruled | Notice | Waiting | Trouble
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Lines that the command for a URL has written."""
+
+    url: str
+    text: str
+
+
+Event = Retrying | Redirected | Ruled | Notice | Waiting | Trouble | Said
 #: Hears events at once; must neither block nor raise.
 Observer = Callable[[Event], None]
 
@@ -166,8 +174,8 @@ class HostCount:
 class Counters:
     """The run in plain numbers, kept up to date as it goes; reading them costs the run nothing.
 
-    ``read`` rows have come from the list, ``total`` are in it (None while unknown), ``waiting`` stand in the queue.
-    Some request is not made before ``until``, so the run does not end before either.
+    ``read`` rows have come from the list, ``total`` are in it (None while unknown), ``waiting`` stand in the queue,
+    ``commands`` are run. Some request is not made before ``until``, so the run does not end before either.
     """
 
     def __init__(self, started: float) -> None:
@@ -188,6 +196,7 @@ class Counters:
         self.hosts: dict[str, HostCount] = {}
         self.latencies = Latencies()
         self.active: dict[int, Transfer] = {}
+        self.commands = 0
         self.stopping: str | None = None
         self.until = 0.0
 
@@ -203,8 +212,8 @@ class Counters:
 
     @property
     def queued(self) -> int:
-        """How many known lines have neither a record, nor an attempt under way, nor one behind them."""
-        return max(0, self.known - self.settled - self.retrying - len(self.active))
+        """How many known lines have neither a record, nor an attempt or a command under way, nor an attempt behind them."""
+        return max(0, self.known - self.settled - self.retrying - len(self.active) - self.commands)
 
     @property
     def error_kinds(self) -> dict[str, int]:

@@ -119,7 +119,7 @@ class Journal:
         except OSError as error:
             raise self._failure(error) from error
         for settled in kept:
-            if settled.record.ok and settled.key is not None:
+            if settled.record.delivered and settled.key is not None:
                 self._offsets.set(hash64(settled.key), offset)
             offset += len(settled.line)
         self._lines += len(kept)
@@ -191,7 +191,7 @@ class Journal:
         said = fact(line)
         if said is None:
             return False
-        if said.ok:
+        if said.delivered:
             if said.path is not None and said.sha256 is not None and not said.archived:
                 self._remember(said.path, said.key, said.sha256)
             self._offsets.set(hash64(said.key), offset)
@@ -216,7 +216,7 @@ class Journal:
     def _read(self, key: str, offset: int) -> Record | None:
         try:
             record = from_line(line_at(self._file, offset))
-            found = key_of_record(record) == key and self._there(record)
+            found = record.ok and key_of_record(record) == key and self._there(record)
         except (OSError, ValueError, TypeError, AttributeError, FetchError):
             return None
         return record if found else None

@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from fetcher.details import Details
-from fetcher.errors import Error
+from fetcher.errors import Error, ErrorKind
 from fetcher.exchange import Exchange
 from fetcher.frozen import value
 from fetcher.text import harmless_json
@@ -253,6 +253,11 @@ class Record:
     def ok(self) -> bool:
         """Whether the line got what it asked for: every outcome but ``failed``."""
         return self.outcome is not _FAILED
+
+    @property
+    def delivered(self) -> bool:
+        """Whether it says what lies at its path: if it is ok, and if only the command for it has failed."""
+        return self.outcome is not _FAILED or (self.error is not None and self.error.kind == ErrorKind.EXEC)
 
 
 #: The record's keys in the order of its line; ``ok`` follows ``outcome``.

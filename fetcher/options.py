@@ -200,6 +200,32 @@ class Output:
         _require(self.wait >= 0, "wait must not be negative")
 
 
+#: Words of a command for which the file's path and the URL are put in.
+FILE, URL = "{path}", "{url}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What is run for each fetched URL: a program and its arguments, no shell, with the record on its standard input.
+
+    The words ``{path}`` and ``{url}`` stand for the file and the URL; they are whole words, so that neither can become
+    part of a script. ``jobs`` are run at once, None: as many as there are processors; none for more than ``timeout``
+    seconds.
+    """
+
+    words: tuple[str, ...]
+    jobs: int | None = None
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(bool(self.words), "exec needs a command")
+        for word in self.words:
+            if word not in (FILE, URL) and (FILE in word or URL in word):
+                raise UsageError(f"exec: {FILE} and {URL} stand alone, as in: sh -c 'wc -c < \"$1\"' sh {FILE}")
+        _require(self.jobs is None or self.jobs >= 1, f"exec-jobs must be at least 1, not {self.jobs}")
+        _require(self.timeout is None or self.timeout > 0, "exec-timeout must be above 0")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """How lists are read: their ``form``, which ``column`` has the URLs, and if these are patterns (``glob``)."""
@@ -239,6 +265,7 @@ class Options:
     cookies;
     ``proxy`` overrides the environment's ``http_proxy``, ``https_proxy`` and ``no_proxy``. With ``block_private`` no
     connection is made to an address that is not of the public internet, whatever name or redirect leads there.
+    ``command`` is run for each URL that was fetched, and belongs to fetching it: if it fails, so has the URL.
     ``contact`` is told in the User-Agent, so that who runs a server knows whom to write to.
     ``workers`` is how many processes fetch, which share the limits; with more than one, a script that calls the library
     must be importable without running (``if __name__ == "__main__":``), as multiprocessing demands.
@@ -250,6 +277,7 @@ class Options:
     bounds: Bounds = field(default_factory=Bounds)
     tls: Tls = field(default_factory=Tls)
     output: Output = field(default_factory=Output)
+    command: Command | None = None
     headers: tuple[tuple[str, str], ...] = ()
     hosts: tuple[HostOptions, ...] = ()
     access: Access = NOBODY
@@ -264,6 +292,10 @@ class Options:
 
     def __post_init__(self) -> None:
         _require(1 <= self.workers <= MAX_WORKERS, f"workers must be 1 to {MAX_WORKERS}, not {self.workers}")
+        if self.command is not None and FILE in self.command.words:
+            _require(self.output.save, f"exec with {FILE} needs a file, and no-save keeps none")
+            alone = self.output.format is Format.FILES and self.output.store is None
+            _require(alone, f"exec with {FILE} needs a file for each body: format files, in a directory")
         if self.transport is not Carrier.CURL:
             _require(not self.wire.http3, "HTTP/3 needs --transport curl")
             _require(self.wire.doh is None, "DNS over HTTPS needs --transport curl")

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 import orjson
 
-from fetcher.errors import FetchError, LocalError, UsageError, words_of
+from fetcher.errors import ErrorKind, FetchError, LocalError, UsageError, words_of
 from fetcher.frozen import value
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Record, from_line, named_key
@@ -31,7 +31,8 @@ _READ: Final = 4_096
 class Fact:
     """What a record says about its URL: whether it failed, and where its body lies with which SHA-256.
 
-    ``archived`` bodies lie there with others. ``key`` is the request's; of a line that is no URL, the line itself, which cannot be a request's.
+    ``archived`` bodies lie there with others; ``undone`` if only the command for it has failed.
+    ``key`` is the request's; of a line that is no URL, the line itself, which cannot be a request's.
     """
 
     key: str
@@ -39,6 +40,12 @@ class Fact:
     path: str | None
     sha256: str | None
     archived: bool = False
+    undone: bool = False
+
+    @property
+    def delivered(self) -> bool:
+        """Whether it says what lies at its path, as in Record."""
+        return self.ok or self.undone
 
 
 def key_of(url: str) -> str:
@@ -63,6 +70,7 @@ def fact(line: bytes) -> Fact | None:
         url, ok, path, sha256 = values["url"], values["ok"], values["path"], values["sha256"]
         archived = values.get("offset") is not None
         name = (values.get("asked") or {}).get("name")
+        undone = (values["error"] or {}).get("kind") == ErrorKind.EXEC
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     if not (isinstance(url, str) and isinstance(ok, bool) and isinstance(name, str | None)):
@@ -70,7 +78,7 @@ def fact(line: bytes) -> Fact | None:
     if path is not None and not (isinstance(path, str) and isinstance(sha256, str) and _is_inside(path)):
         return None
     try:
-        return Fact(named_key(parse(url).key, name), ok, path, sha256, archived)
+        return Fact(named_key(parse(url).key, name), ok, path, sha256, archived, undone)
     except FetchError:
         return None if ok else Fact(url, ok, path, sha256, archived)
 

@@ -1,6 +1,6 @@
 """L3: a list to records: each row planned, fetched by an engine, settled once, and written.
 
-sources --rows--> feed --requests--> engine --records--> settle --> writers
+sources --rows--> feed --requests--> engine --records--> [command] --> settle --> writers
 |                    ^
 +--known--> look up -+
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from fetcher.clock import Clock
+from fetcher.commands import Commands
 from fetcher.engines.base import Engine, give
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Settled
 from fetcher.model import Outcome, Record, Request, Stop, Summary, to_line
@@ -83,6 +84,11 @@ class Run:
         bounds = options.bounds
         self._failures_count = bounds.failures is not None or bounds.failed_share is not None
         self._fed = False
+        self._commands: Commands | None = None
+        if options.command is not None:
+            self._commands = Commands(
+                options.command, options.output.directory, self._conclude, parts.counters, parts.observe
+            )
         self._stop: Stop | None = None
         self._stopped = ""
         self._told = False
@@ -97,6 +103,8 @@ class Run:
         """
         async with self._recorder, asyncio.TaskGroup() as tasks:
             helpers = [tasks.create_task(self._feed(sources)), tasks.create_task(self._look_up())]
+            if self._commands is not None:
+                self._commands.begin(tasks)
             engine = tasks.create_task(self._parts.engine.run(self))
             if self._options.bounds.deadline is not None:
                 helpers.append(tasks.create_task(self._expire(self._options.bounds.deadline)))
@@ -106,7 +114,7 @@ class Run:
             for helper in helpers:
                 helper.cancel()
             if self._stop is not None:
-                await self._parts.engine.finish(0.0 if self._stop in _AT_ONCE else GRACE, self._abort)
+                await self._finish(0.0 if self._stop in _AT_ONCE else GRACE)
                 self._recorder.hurry()
             engine.cancel()
         if self._stop is not None and self._counters.total is None:
@@ -122,9 +130,19 @@ class Run:
             self._stop = reason
             self._stopped = self._counters.stopping = words or reason.words
             self._parts.engine.stop(self._stopped)
+            if self._commands is not None:
+                self._commands.stop(self._stopped)
         elif reason not in _AT_ONCE:
             self._abort.set()
         self._over.set()
+
+    async def _finish(self, seconds: float) -> None:
+        """Give what is under way so long, then drop it."""
+        engine = self._parts.engine.finish(seconds, self._abort)
+        if self._commands is None:
+            await engine
+        else:
+            await asyncio.gather(engine, self._commands.finish(seconds, self._abort))
 
     async def _expire(self, seconds: float) -> None:
         """Stop the run when its time is over."""
@@ -222,6 +240,13 @@ class Run:
         self._recorder.hurry()
 
     async def settle(self, settled: Settled) -> None:
+        """Take a record from the engine; if there is a command to run for it, that comes first."""
+        if self._commands is not None and self._commands.wants(settled.record):
+            await self._commands.take(settled)
+        else:
+            await self._conclude(settled)
+
+    async def _conclude(self, settled: Settled) -> None:
         """Count a record and those of the rows that waited for it, and hand them to the writers, in one step."""
         record, key = settled.record, settled.key
         batch = [settled]
@@ -244,7 +269,7 @@ class Run:
         await self._recorder.put(*batch)
 
     async def _settle(self, record: Record, key: str | None) -> None:
-        await self.settle(Settled(record, to_line(record), key))
+        await self._conclude(Settled(record, to_line(record), key))
 
     def _repetition(self, repeated: Repeated, earlier: Record | None) -> Record:
         request = repeated.request

@@ -27,7 +27,7 @@ from fetcher.errors import MAX_MESSAGE, Error
 from fetcher.events import Counters
 from fetcher.model import RECORD_KEYS, Outcome, Request, Row, Timings
 from fetcher.naming import Template, Told
-from fetcher.options import Limits, Retries, Timeouts
+from fetcher.options import Command, Limits, Retries, Timeouts
 from fetcher.plan import Planner
 from fetcher.run import GRACE
 from fetcher.sinks import files, objects, parquet, tar, warc
@@ -232,6 +232,7 @@ BOUNDS: Final = {
     "time to connect": (Timeouts().connect,),
     "time without a byte": (Timeouts().read,),
     "time of an attempt": (Timeouts().total,),
+    "time of an `--exec` command": (Command(words=("x",)).timeout,),
     "attempts after the first": (Retries().count,),
     "Retry-After": (Retries().max_wait,),
     "error and redirect bodies that are read": (fetch._DRAINED, fetch._DRAINING),

@@ -46,6 +46,7 @@ TRANSIENT = {
     "too_large": False,
     "checksum": True,
     "disk": False,
+    "exec": False,
     "cancelled": True,
     "host_down": True,
     "internal": False,

@@ -24,7 +24,7 @@ LAYERS: Final = (
     "text frozen access errors details exchange model options events status",
     "hashtable body urls cookiefile logins hosts limits adaptive origins lanes retry redirects robots conditional identity headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
     "clock descriptors atomic disk blocks channel cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
-    "recorder answer fetch asking download engines run wiring api",
+    "recorder answer fetch asking download engines commands run wiring api",
     "views report cli",
 )
 RANKS: Final = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names.split())}
@@ -44,7 +44,7 @@ RESERVED: Final = {
     "pyarrow": ("sources.parquet", "sinks.parquet"),
     "typer": ("cli.",),
     "rich": ("views.", "cli."),
-    "signal": ("cli.", "engines.", "sinks.", "__main__"),
+    "signal": ("cli.", "engines.", "commands", "sinks.", "__main__"),
 }
 #: What words and decisions have nothing to do with: the outside world, and waiting for it.
 OUTSIDE: Final = frozenset(

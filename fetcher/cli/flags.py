@@ -102,6 +102,15 @@ class Flags:
     rotate: Annotated[str, _option(OUTPUT, "begin a new archive after so many bytes", "--rotate", metavar="SIZE")] = (
         "1G"
     )
+    exec: Annotated[
+        str | None, _option(OUTPUT, "run this for each fetched URL: CMD with {path}, {url}", "--exec", metavar="CMD")
+    ] = None
+    exec_jobs: Annotated[
+        str | None, _option(OUTPUT, "so many at once  [as there are processors]", "--exec-jobs", metavar="N")
+    ] = None
+    exec_timeout: Annotated[
+        str | None, _option(OUTPUT, "and none longer than this", "--exec-timeout", metavar="DUR")
+    ] = None
 
     concurrency: Annotated[str, _option(SPEED, "requests at once, or auto", "-c", "--concurrency", metavar="N")] = str(
         _DEFAULTS.limits.concurrency

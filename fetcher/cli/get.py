@@ -25,6 +25,7 @@ from fetcher.naming import STATE_DIRECTORY, Template
 from fetcher.options import (
     Bounds,
     Carrier,
+    Command,
     Existing,
     Form,
     Format,
@@ -102,6 +103,7 @@ def _options(flags: Flags) -> Options:
         ),
         tls=access.tls(flags),
         output=_output(flags),
+        command=_command(flags),
         headers=access.headers(flags),
         access=access.access(flags),
         user_agent=_if_given(params.field_value, "--user-agent", flags.user_agent),
@@ -132,6 +134,19 @@ def _output(flags: Flags) -> Output:
         format=Format(params.choice("--format", flags.format, tuple(Format))),
         rotate=params.size("--rotate", flags.rotate),
         wait=params.duration("--wait", flags.wait),
+    )
+
+
+def _command(flags: Flags) -> Command | None:
+    """Return what to run for each URL."""
+    if flags.exec is None:
+        if flags.exec_jobs is not None or flags.exec_timeout is not None:
+            raise UsageError("--exec-jobs and --exec-timeout need --exec")
+        return None
+    return Command(
+        words=params.words("--exec", flags.exec),
+        jobs=_if_given(params.whole, "--exec-jobs", flags.exec_jobs),
+        timeout=_if_given(params.duration, "--exec-timeout", flags.exec_timeout),
     )
 
 

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -142,6 +144,19 @@ def certificates(option: str, text: str) -> Path:
     except OSError as error:
         raise UsageError(f"{option} {text}: {error.strerror}") from error
     return Path(text)
+
+
+def words(option: str, text: str) -> tuple[str, ...]:
+    """Return a command's words, as a shell would have them; raises UsageError, also if there is no such program."""
+    try:
+        found = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"{option}: {str(error).lower()}") from error
+    if not found:
+        raise UsageError(f"{option}: write a command such as: gzip -t {{path}}")
+    if shutil.which(found[0]) is None:
+        raise UsageError(f"{option}: no such command: {printable(found[0])}")
+    return found
 
 
 def field_value(option: str, text: str) -> str:

@@ -74,10 +74,10 @@ class Show:
 
     def stopping(self) -> None:
         """Say that the run is ending, and how to end it faster."""
-        active = len(self.counters.active)
-        if active:
-            transfers = f"{active} transfer{'s' if active > 1 else ''}"
-            self.counters.stopping = f"finishing {transfers} (up to 5 s), Ctrl-C again to drop them"
+        under_way = {"transfer": len(self.counters.active), "command": self.counters.commands}
+        words = " and ".join(f"{count} {what}{'s' if count > 1 else ''}" for what, count in under_way.items() if count)
+        if words:
+            self.counters.stopping = f"finishing {words} (up to 5 s), Ctrl-C again to drop them"
             if self._display is not Display.LIVE and not self.flags.quiet:
                 self._progress.print_line(f"stopping: {self.counters.stopping}")
 

@@ -1,17 +1,29 @@
 """L4: events as lines for people."""
 
 from collections.abc import Callable
+from typing import Final
 
-from fetcher.events import Event, Notice, Observer, Redirected, Retrying, Ruled, Trouble, Waiting
+from fetcher.events import Event, Notice, Observer, Redirected, Retrying, Ruled, Said, Trouble, Waiting
 from fetcher.model import Request
-from fetcher.text import span_text
+from fetcher.text import printable, span_text
 from fetcher.urls import redact
+
+#: Characters that are shown of a line that a command has written.
+_SAID: Final = 300
 
 
 def listener(print_line: Callable[[str], None], *, verbose: bool) -> Observer:
-    """Return an observer that prints notices and, if ``verbose``, every retry, redirect and robots.txt with its URL."""
+    """Return an observer that prints notices.
+
+    If ``verbose``, it prints every retry, redirect, robots.txt and line of a command too, with its URL.
+    """
 
     def hear(event: Event) -> None:
+        if isinstance(event, Said):
+            if verbose:
+                for text in event.text.splitlines():
+                    print_line(f"{printable(text, _SAID)}  {redact(event.url)}")
+            return
         line = _line(event) if verbose or isinstance(event, Notice | Waiting | Trouble) else None
         if line is not None:
             print_line(line)
@@ -22,7 +34,7 @@ def listener(print_line: Callable[[str], None], *, verbose: bool) -> Observer:
     return hear
 
 
-def _line(event: Event) -> str:
+def _line(event: Retrying | Redirected | Ruled | Notice | Waiting | Trouble) -> str:
     match event:
         case Notice(message=message) | Waiting(message=message):
             return f"fetcher: {message}"
