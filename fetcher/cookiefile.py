@@ -66,10 +66,11 @@ class Shelf:
         for cookie in sorted(last.values(), key=lambda each: -len(each.path)):
             self._of_domain.setdefault(cookie.domain, []).append(cookie)
 
+    def __bool__(self) -> bool:
+        return bool(self._of_domain)
+
     def of(self, url: str, now: Callable[[], float]) -> list[Cookie]:
         """Return what goes to ``url`` (RFC 6265 section 5.4), time being seconds since 1970."""
-        if not self._of_domain:
-            return []
         scheme, _, rest = url.partition("://")
         authority, slash, behind = rest.partition("/")
         host, path, secure = host_of(authority), slash + re.split(r"[?#]", behind)[0], scheme == "https"

@@ -35,6 +35,8 @@ class Cookies:
 
     def field(self, url: str) -> str | None:
         """Return the Cookie field value for a request to ``url``, None if there is none."""
+        if self._jar is None and not self._shelf:
+            return None
         found = self._shelf.of(url, self._now)
         if self._jar is None:
             return "; ".join(f"{cookie.name}={cookie.value}" for cookie in found) or None

@@ -126,7 +126,9 @@ class Logins:
 
     def _who(self, request: Request) -> tuple[bytes, bytes] | None:
         """Return name and password, which are percent-encoded in a URL; for a name alone, what is known of it."""
-        places = (request.host, host_of(request.host), None) if self._of_host else ()
+        if not self._of_host and request.userinfo is None:
+            return None  # as for most lists
+        places = (request.host, host_of(request.host), None)
         if request.userinfo is None:
             return next((self._of_host[place] for place in places if place in self._of_host), None)
         name, colon, password = request.userinfo.partition(":")
