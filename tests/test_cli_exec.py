@@ -238,6 +238,10 @@ PATH: Final = "{path}"
         ),
         (Flags(exec="sh --to={url}"), "exec: {path} and {url} stand alone, as in: sh -c 'wc -c < \"$1\"' sh {path}"),
         (Flags(exec="sh {path}", no_save=True), "exec with {path} needs a file, and no-save keeps none"),
+        (
+            Flags(exec="sh {path}", format="warc"),
+            "exec with {path} needs a file for each body: format files, in a directory",
+        ),
         (Flags(exec="sh", exec_jobs="0"), "exec-jobs must be at least 1, not 0"),
         (Flags(exec="sh", exec_timeout="0"), "exec-timeout must be above 0"),
         (Flags(exec_jobs="2"), "--exec-jobs and --exec-timeout need --exec"),
