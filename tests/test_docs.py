@@ -334,9 +334,18 @@ def test_links() -> None:
             file, _, anchor = target.partition("#")
             linked = path.parent / file if file else path
             assert linked.exists(), f"{path.name}: {target}"
-            headings = re.findall(r"^#+ (.*)", linked.read_text("utf-8"), re.MULTILINE)
-            slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-            assert not anchor or anchor in slugs, f"{path.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)", linked.read_text("utf-8"), re.MULTILINE)
+                slugs = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+                assert anchor in slugs, f"{path.name}: {target}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    """The README leads to each page of docs/, and each begins with its heading and a sentence."""
+    index = README.read_text("utf-8").partition("Pages that tell more:")[2].partition("\n## ")[0]
+    for path in sorted(ROOT.glob("docs/*.md")):
+        assert f"(docs/{path.name})" in index, path.name
+        assert re.match(r"# .+\n\n[A-Z`](?:[^\n]|\n(?!\n))*\.(?: |\n)", path.read_text("utf-8")), path.name
 
 
 def test_named_files_and_targets() -> None:

@@ -75,7 +75,7 @@ def options(
         raise typer.Exit(ExitStatus.USAGE)
 
 
-@app.command(cls=PanelCommand)
+@app.command(cls=PanelCommand, short_help="Fetch the URLs of lists.")
 @_taking(Flags)
 def get(flags: Flags) -> None:
     """Fetch every URL of each SOURCE: a list file, - for standard input, or a URL.
@@ -88,7 +88,7 @@ def get(flags: Flags) -> None:
     raise typer.Exit(main(flags, Environment.current(), [*command_words(), *sys.argv[1:]]))
 
 
-@app.command(cls=RetryCommand)
+@app.command(cls=RetryCommand, short_help="Fetch again what failed in DIR.")
 @_taking(RetryFlags, NOT_FOR_RETRY)
 def retry(flags: RetryFlags) -> None:
     """Fetch again what failed in DIR, as far as its latest record says so.
@@ -103,7 +103,7 @@ def retry(flags: RetryFlags) -> None:
     raise typer.Exit(main(flags, Environment.current(), [*command_words(), *sys.argv[1:]]))
 
 
-@app.command(cls=QuickCommand)
+@app.command(cls=QuickCommand, short_help="Print the latest record of each URL in DIR.")
 def records(
     directory: _Directory = None,
     *,
@@ -120,7 +120,7 @@ def records(
     raise typer.Exit(main(_given(directory), wanted, Environment.current()))
 
 
-@app.command(cls=QuickCommand)
+@app.command(cls=QuickCommand, short_help="Check that the files in DIR are as recorded.")
 def verify(
     directory: _Directory = None,
     *,
@@ -139,7 +139,7 @@ def verify(
     raise typer.Exit(main(_given(directory), Environment.current(), urls=urls, quiet=quiet))
 
 
-@app.command(cls=QuickCommand)
+@app.command(cls=QuickCommand, short_help="Make a page about the last run in DIR.")
 def report(
     source: Annotated[
         str | None,
@@ -173,7 +173,7 @@ def schema() -> None:
     print(orjson.dumps(record_schema(), option=orjson.OPT_INDENT_2).decode(), flush=True)
 
 
-@app.command(cls=QuickCommand)
+@app.command(cls=QuickCommand, short_help="Fetch 300 URLs from a site built in.")
 def demo(
     *,
     serve: Annotated[
