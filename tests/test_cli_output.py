@@ -20,6 +20,7 @@ TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 KEYS: Final[dict[str, tuple[type | None, ...]]] = {
     "url": (str,),
     "id": (None,),
+    "asked": (None,),
     "source": (str,),
     "line": (int,),
     "host": (str, None),
@@ -29,6 +30,8 @@ KEYS: Final[dict[str, tuple[type | None, ...]]] = {
     "status": (int, None),
     "error": (dict, None),
     "path": (str, None),
+    "offset": (None,),
+    "length": (None,),
     "bytes": (int, None),
     "wire_bytes": (int,),
     "sha256": (str, None),

@@ -79,6 +79,8 @@ class SinkContract:
     @pytest.mark.parametrize("size", SIZES)
     async def test_expected_digest(self, place: Place, size: int) -> None:
         """A body with the digest that the list tells is kept; of any other, nothing is left."""
+        if place.sink.wants_wire:
+            pytest.skip("what comes is not what the list tells of: the fetch compares it where it is decoded")
         body = body_of("expected", size)
         for digest, fits in ((sha256(b"another").hexdigest(), False), (sha256(body).hexdigest(), True)):
             asked = replace(request("http://h/expected"), details=Details(sha256=digest))
