@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from docs.tables import parameter
+from fetcher.cli.flags import Flags
 from tests.sockets import until
 from tests.test_packaging import imported
 from tests.test_progress import Terminal
@@ -20,6 +23,9 @@ SHELLS: Final = {
     "zsh": (".zshrc", "PS1='ready> '\n"),
     "fish": (".config/fish/config.fish", "function fish_prompt; echo 'ready> '; end\n"),
 }
+
+#: Metavars of options that take one of a few words.
+WORDS: Final = {"HOW", "WHAT", "FORM"}
 
 
 @pytest.fixture
@@ -106,3 +112,10 @@ def test_a_tab_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = imported("-m", "fetcher")
     assert "fetcher.cli.app" in modules
     assert not {"aiohttp", "pydantic", "rich", "fetcher.wiring"} & modules
+
+
+def test_words() -> None:
+    """Every option that takes one of a few words completes them."""
+    options = {field.name: parameter(field.name) for field in fields(Flags) if field.name != "sources"}
+    assert [name for name, each in options.items() if each.metavar in WORDS and each.autocompletion is None] == []
+    assert list(options["existing"].autocompletion()) == ["skip", "refresh", "replace"]

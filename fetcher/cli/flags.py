@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from typer import Argument, Context, Option
 
+from fetcher.access import Auth
 from fetcher.cli.config import Config, read
 from fetcher.errors import ErrorKind
-from fetcher.options import Carrier, Existing, Form, Listing, Options
+from fetcher.options import Carrier, Existing, Form, Format, Listing, Options
 
 #: What holds where nothing is typed.
 _DEFAULTS: Final = Options()
@@ -96,9 +97,9 @@ class Flags:
         bool, _option(OUTPUT, "fetch and hash, keep nothing: check links", "--no-save", show_default=False)
     ] = False
 
-    format: Annotated[str, _option(OUTPUT, "files, or archives: warc, tar or parquet", "--format", metavar="FORM")] = (
-        _DEFAULTS.output.format.value
-    )
+    format: Annotated[
+        str, _option(OUTPUT, "files, or archives: warc, tar or parquet", "--format", metavar="FORM", words=Format)
+    ] = _DEFAULTS.output.format.value
     rotate: Annotated[str, _option(OUTPUT, "begin a new archive after so many bytes", "--rotate", metavar="SIZE")] = (
         "1G"
     )
@@ -182,9 +183,9 @@ class Flags:
     password: Annotated[
         str | None, _option(REQUEST, "where its password is: @FILE or env:NAME", "--password", metavar="WHERE")
     ] = None
-    auth: Annotated[str, _option(REQUEST, "basic, or digest, which tells no password", "--auth", metavar="HOW")] = (
-        _DEFAULTS.access.auth.value
-    )
+    auth: Annotated[
+        str, _option(REQUEST, "basic, or digest, which tells no password", "--auth", metavar="HOW", words=Auth)
+    ] = _DEFAULTS.access.auth.value
     bearer: Annotated[
         str | None, _option(REQUEST, "where a token is: @FILE or env:NAME", "--bearer", metavar="WHERE")
     ] = None
