@@ -353,8 +353,9 @@ class TestTime:
         phases = (timings.blocked, timings.dns, timings.connect, timings.tls, timings.send, timings.wait)
         total = sum(phase or 0.0 for phase in phases) + (timings.receive or 0.0)
         assert total == pytest.approx(attempt.ended - attempt.started, abs=0.001)
-        assert (timings.wait or 0.0) >= 0.05
-        assert (timings.receive or 0.0) >= 0.09
+        waits, receives = timings.wait or 0.0, timings.receive or 0.0
+        assert waits + receives >= 0.14  # a busy machine may find the head late, and with it some of the body
+        assert min(waits, receives) > 0.0
 
 
 def fields(seen: Any, name: str) -> list[str]:

@@ -74,7 +74,9 @@ async def test_timings(server: Scope) -> None:
         again = await head_timings(transport, clock, url)
     assert first.keys() == {"blocked", "dns", "connect", "send", "wait"}
     assert again.keys() == {"blocked", "send", "wait"}
-    assert min(first["wait"], again["wait"]) >= 0.1
+    for timings in (first, again):  # a busy machine may note late that it has sent
+        assert timings["send"] + timings["wait"] >= 0.1
+        assert timings["wait"] == max(timings.values())
 
 
 async def test_tls_timings(tls: Tls, ca_file: Path) -> None:
