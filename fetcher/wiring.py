@@ -38,7 +38,7 @@ from fetcher.sinks.formats import archive, mend_all
 from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
 from fetcher.sinks.shards import Rotation, ShardsSink
-from fetcher.sinks.small import SmallBodies
+from fetcher.sinks.small import NEVER, SmallBodies
 from fetcher.sources.argv import ArgvSource
 from fetcher.sources.base import FormError, ReadError, Source
 from fetcher.sources.forms import by_name, reader_of
@@ -152,7 +152,9 @@ async def _stored(place: _Place) -> AsyncIterator[Sink]:
         yield ObjectsSink(place.objects, place.naming, place.disk)
         return
     if output.format is Format.FILES:
-        async with SmallBodies(output.directory, place.disk) as small:
+        # With workers every processor has enough to do.
+        after = None if place.processes == 1 else NEVER
+        async with SmallBodies(output.directory, place.disk, after) as small:
             yield FilesSink(output.directory, place.partials, place.naming, place.disk, small)
         return
     rotation = Rotation(size=output.rotate, first=place.number + 1, step=place.processes)

@@ -192,6 +192,7 @@ def test_precedence(name: str, command: str, flagged: Flagged, monkeypatch: pyte
     """
     option, variable = f"--{name.replace('_', '-')}", f"FETCHER_{name.upper()}"
     key = option[2:]
+    monkeypatch.delenv(variable, raising=False)
     # The value in the file, the same as flags have it, a variable and what is typed, each with its value.
     kind = kinds()[name]
     file, said, environment, meant, words, typed = {

@@ -13,7 +13,7 @@ import pytest
 
 from fetcher.disk import Disk
 from fetcher.sinks import small
-from fetcher.sinks.small import SmallBodies
+from fetcher.sinks.small import NEVER, SmallBodies
 
 BODIES = {f"h/{number}": b"%d" % number * number for number in range(300)}
 
@@ -78,6 +78,14 @@ async def test_the_first_ones_need_no_process(tmp_path: Path, disk: Disk) -> Non
         assert len(children()) == len(before) + 1
     assert children() == before
     assert shown(tmp_path) == ["0", "1", "2"]
+
+
+async def test_never(tmp_path: Path, disk: Disk) -> None:
+    """However many there are, the threads can be left to do it."""
+    before = children()
+    async with SmallBodies(tmp_path, disk, after=NEVER) as bodies:
+        await store_all(bodies, tmp_path)
+        assert children() == before
 
 
 async def test_left_while_it_starts(tmp_path: Path, disk: Disk) -> None:

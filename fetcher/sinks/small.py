@@ -24,6 +24,8 @@ from fetcher.sinks.shelf import Placed, Shelf
 
 #: The process is started behind so many bodies: it takes the time and the memory of an interpreter.
 _MANY: Final = 500
+#: In place of a number: all bodies are the threads'.
+NEVER: Final = -1
 #: Longer bodies go to a thread: hashing and writing them takes longer than handing over the lock, copying costs more.
 _MOST: Final = 32 * 1024
 
@@ -46,7 +48,7 @@ class SmallBodies:
         self.shelf = Shelf(directory)
         self._directory = directory
         self._disk = disk
-        self._before = after if after is not None else _MANY if _cores() > 1 else -1
+        self._before = after if after is not None else _MANY if _cores() > 1 else NEVER
         #: Set while the process takes bodies.
         self.delegating = asyncio.Event()
         self._channel: Channel[Call, Placed | OSError | None] | None = None
