@@ -47,6 +47,20 @@ class AtomicFile:
         except OSError as error:
             raise self._failure(error) from error
 
+    def conclude(self, content: bytes, error: BaseException | None) -> None:
+        """End the context with this as the whole content, although ``error`` ends the work that it is about.
+
+        Raises LocalError if it cannot be written, unless there is an error already.
+        """
+        try:
+            self.write(content)
+        except LocalError as failure:
+            self.__exit__(LocalError, failure, None)
+            if error is None:
+                raise
+        else:
+            self.__exit__(None, None, None)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

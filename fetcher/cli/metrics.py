@@ -49,15 +49,8 @@ class MetricsFile:
         if error is not None:
             status = _status(error)
         job = Path(os.path.abspath(show.flags.output_dir)).name  # noqa: PTH100  resolve() would follow links
-        try:
-            text = metrics_text(summary, status, job=job, now=show.clock.now(), before=self._before())
-            self._file.write(text.encode(errors="backslashreplace"))
-        except LocalError as failure:
-            self._file.__exit__(LocalError, failure, None)
-            if error is None:
-                raise
-        else:
-            self._file.__exit__(None, None, None)
+        text = metrics_text(summary, status, job=job, now=show.clock.now(), before=self._before())
+        self._file.conclude(text.encode(errors="backslashreplace"), error)
 
     def _before(self) -> str:
         try:

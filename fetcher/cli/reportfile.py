@@ -8,7 +8,7 @@ from typing import Self
 from fetcher.atomic import AtomicFile
 from fetcher.cli import params
 from fetcher.cli.show import Show
-from fetcher.errors import LocalError, UsageError
+from fetcher.errors import UsageError
 from fetcher.events import Settled
 from fetcher.model import Summary
 from fetcher.report.earlier import Earlier
@@ -58,14 +58,7 @@ class ReportFile:
         if isinstance(error, UsageError | StoppedError):
             self._file.__exit__(kind, error, trace)
             return
-        try:
-            self._file.write(self._page())
-        except LocalError as failure:
-            self._file.__exit__(LocalError, failure, None)
-            if error is None:
-                raise
-        else:
-            self._file.__exit__(None, None, None)
+        self._file.conclude(self._page(), error)
 
     def _page(self) -> bytes:
         from fetcher.report.page import About, page
