@@ -6,6 +6,7 @@ from fetcher.details import NO_DETAILS
 from fetcher.errors import Error
 from fetcher.frozen import value
 from fetcher.model import Attempt, Kept, Outcome, Record, Request, Stored, timestamp
+from fetcher.plan import planned
 
 _FAILED = Outcome.FAILED
 _FETCHED = Outcome.FETCHED
@@ -95,26 +96,13 @@ class History:
 
 
 def untried(asked: Request, error: Error) -> Record:
-    """Return the record of a request that was not made, for this reason."""
+    """Return the record of a request that was not made, for this reason; it tells of the file that is kept."""
     request = asked.primary or asked
-    kept = request.kept and request.kept.stored
-    details = request.details or NO_DETAILS
-    return Record(
-        url=request.url,
-        id=details.id,
-        asked=details.asked,
-        source=request.source,
-        line=request.line,
-        host=request.host,
-        outcome=_FAILED,
-        error=error,
-        path=kept.path if kept else None,
-        offset=kept.offset if kept else None,
-        length=kept.length if kept else None,
-        bytes=kept.bytes if kept else None,
-        sha256=kept.sha256 if kept else None,
-        meta=details.meta,
-    )
+    record = replace(planned(request, None), outcome=_FAILED, error=error)
+    if request.kept is None:
+        return record
+    kept = request.kept.stored
+    return replace(record, path=kept.path, offset=kept.offset, length=kept.length, bytes=kept.bytes, sha256=kept.sha256)
 
 
 def _changed(kept: Kept | None, stored: Stored | None) -> bool | None:

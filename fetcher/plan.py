@@ -95,7 +95,7 @@ def again(record: Record) -> Row | None:
 
 
 def planned(request: Request, path: str | None) -> Record:
-    """Return the record of a request that a dry run leaves unsent."""
+    """Return the record of a request that is not sent, as that of a dry run."""
     details = request.details or NO_DETAILS
     return Record(
         url=request.url,
