@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from fetcher.body import codings
-from fetcher.conditional import Held, remainder, strong_validator
+from fetcher.conditional import Held, Part, is_part, remainder, strong_validator
 from fetcher.errors import ErrorKind, FetchError, http_kind
 from fetcher.exchange import Exchange
 from fetcher.model import Head, Headers
@@ -41,6 +41,19 @@ class Answer:
         told = (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
         rest = remainder(held, *told)
         return rest if self.response.length in (None, rest) else None
+
+    def brings(self, part: Part) -> bool:
+        """Tell whether its body is this part."""
+        if self.response.status != 206 or "content-encoding" in self.fields:
+            return False
+        told = (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
+        return is_part(part, *told)
+
+    def divisible(self, held: Held | None) -> bool:
+        """Tell whether parts of its body can be asked for: one that has sent the rest of what is held can send others."""
+        return self.head.validator is not None and (
+            held is not None or self.fields.get("accept-ranges", "").lower() == "bytes"
+        )
 
     def wish(self, now: float) -> float | None:
         """Return the seconds that the origin of a failure asks to be left alone, now being seconds since 1970."""

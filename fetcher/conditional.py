@@ -36,6 +36,21 @@ class Held:
         return ("Range", f"bytes={self.size}-"), ("If-Range", self.validator)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The bytes from ``begin`` to before ``end`` of a body of ``size`` bytes whose response carried this ``validator``."""
+
+    begin: int
+    end: int
+    size: int
+    validator: str
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The header fields that ask for it, or for all of the body if that has changed."""
+        return ("Range", f"bytes={self.begin}-{self.end - 1}"), ("If-Range", self.validator)
+
+
 def strong_validator(etag: str | None, last_modified: str | None, date: str | None) -> str | None:
     """Return what proves two responses to hold the same bytes: a strong ETag, else a Last-Modified that is old enough.
 
@@ -84,6 +99,14 @@ def remainder(held: Held, content_range: str | None, etag: str | None, last_modi
         return None
     first, last, size = map(int, match.groups())
     return size - first if first == held.size <= last == size - 1 else None
+
+
+def is_part(part: Part, content_range: str | None, etag: str | None, last_modified: str | None) -> bool:
+    """Tell whether a 206 with these fields brings just this part of this version; see :func:`remainder`."""
+    match = _CONTENT_RANGE.fullmatch(content_range or "")
+    if match is None or part.validator not in (etag, last_modified):
+        return False
+    return tuple(map(int, match.groups())) == (part.begin, part.end - 1, part.size)
 
 
 def _seconds(date: str | None) -> float | None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import traceback
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,8 +13,9 @@ from typing import Final, Self
 from fetcher.answer import Answer
 from fetcher.body import Decoding, Rest, Undecoded
 from fetcher.clock import Clock
-from fetcher.conditional import Held, renewed
+from fetcher.conditional import Held, Part, renewed
 from fetcher.cookies import Cookies
+from fetcher.division import LEAST, PART, Division
 from fetcher.errors import Error, ErrorKind, FetchError, is_transient
 from fetcher.events import Observer, Redirected, Transfer, Trouble
 from fetcher.exchange import Exchange
@@ -24,6 +26,7 @@ from fetcher.options import Limits
 from fetcher.redirects import REDIRECTS, next_hop
 from fetcher.retry import quota_reset
 from fetcher.robots import Gate, UnknownRules
+from fetcher.segments import Segments, Slots, Supply
 from fetcher.sinks.base import Sink, Writer, check_digest
 from fetcher.text import seconds_text, size_text
 from fetcher.transport.base import Hop, Response, Transport
@@ -38,6 +41,10 @@ _NOT_MODIFIED: Final = 304
 _UNAUTHORIZED: Final = 401
 #: These have no body, whatever length they tell (RFC 9110 section 6.4.1).
 _BODILESS: Final = frozenset({204, _NOT_MODIFIED})
+
+#: Parts of bodies that may wait in memory for those before them, and how many of one body's beyond those under way.
+_ROOM: Final = 24
+_AHEAD: Final = 4
 
 #: What may stand between the network and the sink.
 _Between = Decoding | Undecoded | Rest
@@ -84,6 +91,8 @@ class Fetch:
         gate: Gate | None = None,
     ) -> None:
         self.gate = gate
+        self._slots: Slots | None = None
+        self._room = asyncio.Semaphore(_ROOM)
         self._transport = transport
         self._sink = sink
         self._identity = identity
@@ -94,7 +103,13 @@ class Fetch:
     def aside(self, sink: Sink, limits: Limits) -> Self:
         """Return what makes attempts with all that this has, but for another place, and asks no gate before redirects."""
         other = copy(self)
-        other.gate, other._sink, other._limits = None, sink, limits  # noqa: SLF001  our own
+        other.gate, other._slots, other._sink, other._limits = None, None, sink, limits  # noqa: SLF001  our own
+        return other
+
+    def on(self, slots: Slots) -> Self:
+        """Return what makes attempts with all that this has, and fetches parts of bodies on such slots."""
+        other = copy(self)
+        other._slots = slots  # noqa: SLF001  our own
         return other
 
     async def attempt(
@@ -241,7 +256,13 @@ class Fetch:
             between = Decoding(applied, max_size=max_size)
         head = answer.head if not progress.exchanges else replace(answer.head, exchanges=progress.exchanges)
         writer = await self._open(transfer.request, head, held)
-        stored = await self._pour(transfer, response, between, writer)
+        if self._slots is None or length is None or not self._divides(answer, held, length):
+            stored = await self._pour(transfer, response, between, writer)
+        else:
+            division = Division(start, start + length, self._limits.segments + _AHEAD, PART)
+            supply = self._supply(self._slots, transfer, progress, answer.head, division.size)
+            async with Segments(response, division, supply) as segments:
+                stored = await self._pour(transfer, segments, between, writer)
         progress.warnings += response.doubts()
         return stored
 
@@ -256,7 +277,35 @@ class Fetch:
             request, head = request.primary, replace(head, validator=None)
         return await self._sink.open(request, head, held)
 
-    async def _pour(self, transfer: Transfer, response: Response, between: _Between | None, writer: Writer) -> Stored:
+    def _divides(self, answer: Answer, held: Held | None, length: int) -> bool:
+        """Tell whether parts of a body can be asked for, and are worth it."""
+        return length >= LEAST and not (answer.codings or self._sink.wants_wire) and answer.divisible(held)
+
+    def _supply(self, slots: Slots, transfer: Transfer, progress: Progress, head: Head, size: int) -> Supply:
+        """Return what asks for parts of this body, where and as it was asked for."""
+
+        @asynccontextmanager
+        async def ask(begin: int, end: int) -> AsyncIterator[Response]:
+            part, step = Part(begin, end, size, head.validator or ""), progress.step
+            cookie, asked = progress.cookies.field(head.url), asked_for(part)
+            fields = self._identity.fields(transfer.request, step, cookie=cookie, asked=asked)
+            started = self._clock.monotonic()
+            async with self._transport.send(Hop(head.url, fields, step.own_origin)) as response:
+                answer = Answer(response, head.url)
+                if not answer.brings(part):
+                    failure = answer.failure() if response.status >= 400 else _no_part(response, part)
+                    ended, wish = self._clock.monotonic(), answer.wish(self._clock.now())
+                    refusal = Attempt(0, started, ended, answer.head, error=failure.error, retry_after=wish)
+                    slots.refused(transfer.request, replace(refusal, redirects=progress.redirects))
+                    await _drain(response)
+                    raise failure
+                yield response
+
+        return Supply(ask, slots, parse(head.url).host, self._limits.segments, self._room)
+
+    async def _pour(
+        self, transfer: Transfer, response: Response | Segments, between: _Between | None, writer: Writer
+    ) -> Stored:
         """Give the writer the whole body. Of one that was cut short, what can be gone on with is held."""
         try:
             while chunk := await response.read():
@@ -294,6 +343,12 @@ async def _drain(response: Response) -> None:
             async with asyncio.timeout(_DRAINING):
                 while await response.read():
                     pass
+
+
+def _no_part(response: Response, part: Part) -> FetchError:
+    """Return what it means that the whole body came, or another part of it, or none."""
+    asked = f"bytes {part.begin:,} to {part.end - 1:,}"
+    return FetchError(ErrorKind.TRUNCATED, f"{response.status:03} in the place of {asked}, which were asked for")
 
 
 def _complete(timings: Timings | None, elapsed: float) -> Timings | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fetcher.body import ACCEPTED
-from fetcher.conditional import Held
+from fetcher.conditional import Held, Part
 from fetcher.cookiefile import EMPTY, Shelf
 from fetcher.hosts import ALIKE, Hosts, merged
 from fetcher.logins import Challenge, Logins
@@ -80,8 +80,8 @@ class Identity:
         )
 
 
-def asked_for(held: Held | None, condition: Headers) -> Headers:
-    """Return the fields for a whole body, for the rest of one, or for either if it is not the one that is kept.
+def asked_for(held: Held | Part | None, condition: Headers = ()) -> Headers:
+    """Return the fields for a whole body, for the rest or a part of one, or for any if it is not the one that is kept.
 
     Only what can be undone is asked for. The rest of a body is the rest of its bytes as they are, so no coding then.
     """

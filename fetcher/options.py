@@ -14,6 +14,9 @@ DEFAULT_NAME: Final = "{host}/{path}"
 #: As many at once as ``auto`` ever tries, all hosts together.
 MOST_ADAPTIVE: Final = 200
 
+#: As many parts of one body at once as a server may be asked for.
+MOST_SEGMENTS: Final = 16
+
 #: More processes than any machine has use for.
 MAX_WORKERS: Final = 256
 
@@ -65,6 +68,8 @@ class Limits:
 
     ``max_speed`` is bytes of bodies received per second, by all transfers together.
 
+    A long body is fetched over up to ``segments`` requests at once, as far as nothing else waits for them.
+
     With ``robots`` each origin is asked for its robots.txt first, and what that forbids is not fetched.
 
     With ``adaptive`` each host gets as many at once, within these limits, as it answers without getting slower.
@@ -78,6 +83,7 @@ class Limits:
     max_speed: float | None = None
     max_size: int | None = None
     max_redirects: int = 20
+    segments: int = 1
     robots: bool = False
 
     def __post_init__(self) -> None:
@@ -88,6 +94,8 @@ class Limits:
         _require(self.max_speed is None or self.max_speed >= 1, "max-speed must be at least 1 byte per second")
         _require(self.max_size is None or self.max_size >= 0, "max-size must not be negative")
         _require(self.max_redirects >= 0, f"max-redirects must not be negative: {self.max_redirects}")
+        most = MOST_SEGMENTS
+        _require(1 <= self.segments <= most, f"segments must be 1 to {most}, not {self.segments}")
 
     @property
     def look_ahead(self) -> int:

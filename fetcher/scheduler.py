@@ -125,16 +125,34 @@ class Scheduler:
             return min(times, default=None)
         return max(min(times), self._bucket.ready_at(now))
 
+    def lend(self, name: str) -> bool:
+        """Let one more request to a host run, if none that waits could start instead; :meth:`returned` ends it.
+
+        To a host that has a rate or is in trouble nothing is lent.
+        """
+        if self._ring or self._bucket is not None:
+            return False
+        host = self._hosts.get(name) or self._new(name)
+        if host.running >= host.limit or host.bucket is not None or host.apart or host.origin is not None:
+            return False
+        self._hosts[name] = host
+        host.running += 1
+        return True
+
     def finished(self, request: Request, now: float) -> None:
         """Learn that a request given by :meth:`next` runs no more, however it ended."""
-        host = self._hosts[request.host]
+        self.returned(request.host, now)
+
+    def returned(self, name: str, now: float) -> None:
+        """Learn that one request less to this host runs."""
+        host = self._hosts[name]
         host.running -= 1
         if host.queue:
-            self._list(request.host, host)
+            self._list(name, host)
         elif not host.running:
             if host.full != host.noted:
                 host.noted = host.full
-                heappush(self._idle, (host.full, request.host))
+                heappush(self._idle, (host.full, name))
             self._forget(now)
 
     def answered(self, name: str, started: float, ended: float) -> bool:
@@ -241,9 +259,12 @@ class Scheduler:
     def _host(self, name: str) -> _Host:
         host = self._hosts.get(name)
         if host is None:
-            section = self._sections.of(name)
-            host = self._hosts[name] = _Host(self._limits if section is None else limits_of(self._limits, section))
+            host = self._hosts[name] = self._new(name)
         return host
+
+    def _new(self, name: str) -> _Host:
+        section = self._sections.of(name)
+        return _Host(self._limits if section is None else limits_of(self._limits, section))
 
     def _in_trouble(self, name: str) -> tuple[_Host, Origin]:
         self._heeds = True

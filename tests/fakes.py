@@ -121,6 +121,9 @@ class Response:
             raise self._answer.cut
         return b""
 
+    def close(self) -> None:
+        self._pieces = iter(())
+
     def doubts(self) -> tuple[str, ...]:
         return ("length_unknown",) if self.ends_with_connection else ()
 

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetcher.conditional import _HTTP_DATE, Held, _seconds, condition, remainder, renewed, strong_validator
+from fetcher.conditional import (
+    _HTTP_DATE,
+    Held,
+    Part,
+    _seconds,
+    condition,
+    is_part,
+    remainder,
+    renewed,
+    strong_validator,
+)
 from fetcher.model import Head
 
 DATE = "Tue, 14 Nov 2023 22:14:20 GMT"
@@ -144,3 +154,28 @@ def test_rest_makes_whole(size: int, first: int, last: int, total: int) -> None:
     rest = remainder(Held(size, '"v"'), f"bytes {first}-{last}/{total}", '"v"', None)
     assert rest is None or (first == size and size + rest == total == last + 1)
     assert (rest is not None) == (first == size <= last == total - 1)
+
+
+@pytest.mark.parametrize(
+    ("content_range", "etag", "modified", "good"),
+    [
+        ("bytes 100-199/300", '"v1"', None, True),
+        ("BYTES 100-199/300", '"v1"', DATE, True),
+        ("bytes 100-199/300", None, '"v1"', True),
+        ("bytes 100-199/300", None, None, False),
+        ("bytes 100-199/300", '"v2"', None, False),
+        ("bytes 100-199/300", 'W/"v1"', None, False),
+        ("bytes 100-198/300", '"v1"', None, False),
+        ("bytes 100-299/300", '"v1"', None, False),
+        ("bytes 101-199/300", '"v1"', None, False),
+        ("bytes 100-199/301", '"v1"', None, False),
+        ("bytes 100-199/*", '"v1"', None, False),
+        ("bytes */300", '"v1"', None, False),
+        (None, '"v1"', None, False),
+    ],
+)
+def test_is_part(content_range: str | None, etag: str | None, modified: str | None, good: bool) -> None:
+    """Only just the bytes that were asked for, of the same version and size, are the part."""
+    part = Part(100, 200, 300, '"v1"')
+    assert part.fields == (("Range", "bytes=100-199"), ("If-Range", '"v1"'))
+    assert is_part(part, content_range, etag, modified) is good

@@ -104,6 +104,58 @@ def test_an_end_makes_room_for_one() -> None:
     assert indexes(ready(scheduler, 0.0)) == [1]
 
 
+@pytest.mark.parametrize(
+    ("limits", "lent"),
+    [
+        (Limits(), [True, True, True]),
+        (Limits(per_host=2), [True, False, False]),
+        (Limits(per_host=1), [False, False, False]),
+        (Limits(host_rate=100.0), [False, False, False]),
+        (Limits(rate=100.0), [False, False, False]),
+    ],
+)
+def test_lent(limits: Limits, lent: list[bool]) -> None:
+    """A host may run more than it was given, up to its limit; not where a rate counts what starts."""
+    scheduler = filled("a", Scheduler(limits))
+    (running,) = ready(scheduler, 0.0)
+    assert [scheduler.lend("a") for _ in lent] == lent
+    for _ in range(lent.count(True)):
+        scheduler.returned("a", 1.0)
+    scheduler.finished(running, 1.0)
+    assert ready(filled("aa", scheduler), 9.0)
+
+
+def test_lending_takes_nothing_from_others() -> None:
+    """While requests of the host wait nothing is lent, and what is lent counts; a host is forgotten as ever."""
+    scheduler = filled("aaa", Scheduler(Limits(per_host=2)))
+    first, second = ready(scheduler, 0.0)
+    assert not scheduler.lend("a")
+    scheduler.finished(first, 0.0)
+    assert not scheduler.lend("a")
+    assert not scheduler.lend("b")
+    (third,) = ready(scheduler, 0.0)
+    scheduler.finished(second, 0.0)
+    assert scheduler.lend("a")
+    scheduler.add(request("a", 9))
+    assert scheduler.next(0.0) is None
+    scheduler.returned("a", 0.0)
+    assert scheduler.next(0.0) is not None
+    scheduler.finished(third, 0.0)
+    assert scheduler.lend("elsewhere")
+    scheduler.returned("elsewhere", 1.0)
+    assert "elsewhere" not in scheduler._hosts
+
+
+def test_nothing_is_lent_to_a_host_in_trouble() -> None:
+    """Whoever has asked to be left alone gets no parts either, nor one whose robots.txt sets its pace."""
+    scheduler = filled("ab")
+    ready(scheduler, 0.0)
+    scheduler.refused("a", Refusal(0.0, 0.1, 5.0, False, 0.0))
+    assert not scheduler.lend("a")
+    scheduler.space("b", 1.0)
+    assert not scheduler.lend("b")
+
+
 def test_a_delayed_request_waits_for_its_time() -> None:
     """It neither starts before, nor holds up anybody."""
     scheduler = filled("aa")

@@ -127,6 +127,10 @@ class Flags:
         str | None, _option(SPEED, "bytes a second, all together: 500k, 10M", "--max-speed", metavar="SIZE")
     ] = None
 
+    segments: Annotated[
+        str, _option(SPEED, "requests at once for one large file, where slots are free", "--segments", metavar="N")
+    ] = str(_DEFAULTS.limits.segments)
+
     workers: Annotated[
         str, _option(SPEED, "processes that share the work and the limits", "--workers", metavar="N")
     ] = str(_DEFAULTS.workers)

@@ -87,6 +87,7 @@ def _options(flags: Flags) -> Options:
             max_speed=_if_given(params.size, "--max-speed", flags.max_speed),
             max_size=_if_given(params.size, "--max-size", flags.max_size),
             max_redirects=params.whole("--max-redirects", flags.max_redirects),
+            segments=params.whole("--segments", flags.segments),
             robots=flags.robots,
         ),
         timeouts=Timeouts(

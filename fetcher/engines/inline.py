@@ -52,7 +52,7 @@ class Inline:
 
     def __init__(self, options: Options, fetch: Fetch, clock: Clock, counters: Counters, observe: Observer) -> None:
         limits = options.limits
-        self._fetch = fetch
+        self._fetch = fetch if limits.segments == 1 else fetch.on(self)
         self._clock = clock
         self._counters = counters
         self._observe = observe
@@ -133,6 +133,24 @@ class Inline:
         for history in self._histories.values():
             if history.last is not None:
                 await self._customer.settle(_settled(history))
+
+    async def borrow(self, host: str) -> bool:
+        """Take a slot for a part of a body that is under way, if nothing else wants it."""
+        if self._stopped is not None or self._slots.locked() or not self._scheduler.lend(host):
+            return False
+        await self._slots.acquire()
+        return True
+
+    def give_back(self, host: str) -> None:
+        """Return a slot that was borrowed."""
+        self._scheduler.returned(host, self._clock.monotonic())
+        self._slots.release()
+        self._changed.set()
+
+    def refused(self, request: Request, attempt: Attempt) -> None:
+        """Heed what a server has said to a request for a part."""
+        if self._customer is not None:
+            self._heed(request, attempt, self._customer)
 
     def _admit(self, request: Request, *, not_before: float | None = None, asked: float = -inf) -> None:
         """Let a request wait for its turn, if it is allowed; if that is not known, until it is.

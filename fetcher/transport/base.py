@@ -76,6 +76,10 @@ class Response(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Drop the connection, if the body has not been read to its end; nothing more can be read."""
+        ...
+
     def doubts(self) -> tuple[str, ...]:
         """Return, once the body is read, what keeps it from being known to be whole.
 

@@ -90,6 +90,10 @@ class CurlResponse:
             raise cut(transfer.told(), reset=False)
         return b""
 
+    def close(self) -> None:
+        """Drop what has not been read."""
+        self._transfer.stop(CLOSED)
+
     def doubts(self) -> tuple[str, ...]:
         """Return why the body may not be whole."""
         if not self.ends_with_connection:

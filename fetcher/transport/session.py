@@ -84,6 +84,10 @@ class SessionResponse:
                 raise translate(broken, self._exchanged) from broken
         return chunk
 
+    def close(self) -> None:
+        """Drop what has not been read."""
+        self._response.close()
+
     def doubts(self) -> tuple[str, ...]:
         """Return why the body may not be whole."""
         if not self.ends_with_connection:

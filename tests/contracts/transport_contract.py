@@ -10,6 +10,7 @@ from fetcher.errors import ErrorKind, FetchError
 from fetcher.transport.base import Hop, Transport
 from tests.answers import Value
 from tests.contracts.exchange import MEGABYTE, WithTransport, failure, get, listening
+from tests.fakes import until
 from tests.server import Scope
 
 TARGETS = {
@@ -104,6 +105,14 @@ class TransportContract(WithTransport):
         for options in ({"status": 404}, {"chunked": 1}, {"size": 0}, {"status": 204}, {"size": MEGABYTE}):
             await get(transport, server.url(**options))
         assert len({seen.connection for seen in server.requests()}) == 1
+
+    async def test_closed_early(self, transport: Transport, server: Scope) -> None:
+        """A response can be dropped before its end, and before its context's; others are not touched."""
+        async with transport.send(Hop(server.url("long", endless_body=1), ())) as response:
+            assert await response.read()
+            response.close()
+            await until(lambda: not server.active_now("long"))
+            assert (await get(transport, server.url("b", body="x"))).body == b"x"
 
     async def test_kept_connection_that_died(self, transport: Transport) -> None:
         """A kept connection that the server has closed meanwhile costs no request."""
