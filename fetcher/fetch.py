@@ -278,8 +278,10 @@ class Fetch:
         return await self._sink.open(request, head, held)
 
     def _divides(self, answer: Answer, held: Held | None, length: int) -> bool:
-        """Tell whether parts of a body can be asked for, and are worth it."""
-        return length >= LEAST and not (answer.codings or self._sink.wants_wire) and answer.divisible(held)
+        """Tell whether parts of a body can be asked for, and are worth it: a speed is kept by reading slowly."""
+        if length < LEAST or self._speed is not None or self._sink.wants_wire or answer.codings:
+            return False
+        return answer.divisible(held)
 
     def _supply(self, slots: Slots, transfer: Transfer, progress: Progress, head: Head, size: int) -> Supply:
         """Return what asks for parts of this body, where and as it was asked for."""

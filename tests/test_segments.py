@@ -343,10 +343,11 @@ def test_command(run_fetcher: Command, server: Scope, tmp_path: object, transpor
     assert 2 <= server.active_peak("a") <= 3
 
 
-def test_nothing_else_waits(run_fetcher: Command, server: Scope, tmp_path: object) -> None:
-    """Slots are lent while nothing else wants them: a rate, or a queue, leaves one stream."""
+@pytest.mark.parametrize("limit", [("--host-rate", "5"), ("--rate", "5"), ("--max-speed", "1G"), ("-c", "1")])
+def test_one_stream(run_fetcher: Command, server: Scope, tmp_path: object, limit: tuple[str, str]) -> None:
+    """Slots are lent while nothing else wants them; a limit that parts would break leaves one stream."""
     size = division.LEAST + 3 * division.PART + 1
     url = server.url("a", size=size, range=True)
-    [record] = run_fetcher("get", url, "--segments", "8", "--host-rate", "5", "-o", f"{tmp_path}/out").records
+    [record] = run_fetcher("get", url, "--segments", "8", *limit, "-o", f"{tmp_path}/out").records
     assert record["ok"]
     assert len(server.requests("a")) == 1
