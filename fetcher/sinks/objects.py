@@ -37,15 +37,18 @@ _KEY: Final = 1024
 _NAMES: Final = 20
 #: So many objects are looked for one by one before all of them are listed.
 _ASKED: Final = 64
-#: Tells, in an object's metadata, of which URL it is the body.
-_OWNER: Final = "fetcher-url"
+#: Tells, in an object's metadata, of which URL it is the body. Azure takes words for names, without hyphens.
+_OWNER: Final = "fetcherurl"
 
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,127}/[a-z0-9!#$&^_.+-]{1,127}")
 _RETRYING: Final = {"max_retries": 4}
 #: Time for one request to the store, which may bring a part over a slow line.
 _PATIENCE: Final = {"timeout": "300s", "connect_timeout": "10s"}
 #: What can name a server of one's own; plain HTTP is for those that are named so.
-_ENDPOINTS: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
+_ENDPOINTS: Final = (
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"),
+    *("GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+)
 
 
 def load() -> Any:
