@@ -19,6 +19,7 @@ def main() -> None:
     if sys.argv[1:] == ["--version"] and _told_version():
         return
     from fetcher.cli.outcome import outcome  # noqa: PLC0415
+    from fetcher.ending import leave  # noqa: PLC0415
 
     status = outcome()
     for stream in (sys.stdout, sys.stderr):
@@ -27,7 +28,7 @@ def main() -> None:
         except OSError:
             # Nobody takes it any more; Python would try again at exit, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    sys.exit(status)
+    leave(status)
 
 
 def _told_version() -> bool:

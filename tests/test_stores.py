@@ -295,6 +295,21 @@ def test_killed(bucket: Bucket, server: Scope, run_fetcher: Command, tmp_path: P
     assert sorted(key for key in held if not key.startswith(".fetcher/")) == sorted(r["path"] for r in ran.records)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_interpreter_is_not_taken_down(
+    workers: str, bucket: Bucket, server: Scope, run_fetcher: Command, tmp_path: Path
+) -> None:
+    """No process that has used a store runs into the end of its interpreter, where the store's threads may abort it."""
+    hook = "import atexit, sys\natexit.register(lambda: 'obstore' in sys.modules and sys.stderr.write('TAKEN DOWN'))\n"
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    environment = {**bucket.environment, "PYTHONPATH": str(tmp_path)}
+    urls = [server.url(f"{n}") for n in range(8)]
+    ran = run_fetcher("get", *urls, "-o", bucket.url, "--workers", workers, env=environment)
+    assert (ran.code, "TAKEN DOWN" in ran.stderr) == (0, False)
+    control = Command(tmp_path, ("-c", "import obstore"))(env=environment)
+    assert (control.code, control.stderr) == (0, "TAKEN DOWN")
+
+
 @pytest.mark.slow
 def test_memory(bucket: Bucket, server: Scope, run_fetcher: Command, tmp_path: Path) -> None:
     """A body of a gigabyte takes less than 100 MiB of memory, the interpreter and all libraries included."""

@@ -12,6 +12,7 @@ from socket import socket
 from typing import Final
 
 from fetcher.clock import Clock, SystemClock
+from fetcher.ending import leave
 from fetcher.engines.base import Engine
 from fetcher.engines.channel import (
     Abort,
@@ -124,6 +125,7 @@ def work(end: socket, assignment: Assignment, build: Build) -> None:
     os.close(null)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     asyncio.run(_serve(end, assignment, build))
+    leave(0)
 
 
 def _end_with_parent() -> None:

@@ -118,8 +118,8 @@ class ObjectStore:
             self.obstore.put(self.store, key, file, chunk_size=_PART, max_concurrency=1)
 
         try:
-            # It is the last thing done, and what runs in the library's own threads may still let go of Python's objects
-            # when the interpreter ends, which aborts the process.
+            # It is the last thing done, and what the library does for a loop may still be in its own threads when a
+            # caller's interpreter ends, which aborts the process.
             await asyncio.to_thread(put)
         except self.failures as error:
             raise self.failure(error) from error
