@@ -28,7 +28,6 @@ from tests.command import Command
 from tests.contracts.sink_contract import Place, SinkContract, head, request, store
 from tests.contracts.source_contract import open_descriptors
 from tests.server import Scope
-from tests.sockets import until
 from tests.stores import SECRET, Bucket
 
 pytest.importorskip("obstore", reason="obstore, the extra `s3`, is not installed")
@@ -229,9 +228,51 @@ def test_a_run(bucket: Bucket, server: Scope, run_fetcher: Command, tmp_path: Pa
     everything = ran.stdout_bytes + ran.stderr_bytes + again.stderr_bytes + b"".join(bucket.objects().values())
     assert SECRET.encode() not in everything
     assert run_fetcher("retry", bucket.url, env=bucket.environment).code == 1
-    verified = run_fetcher("verify", bucket.url)
-    assert (verified.code, verified.stdout) == (2, "")
-    assert "verify reads directories" in verified.stderr
+
+
+def test_verify(bucket: Bucket, server: Scope, run_fetcher: Command, tmp_path: Path) -> None:
+    """Every object is read again, by the records that are here, or by those in the store; what is found can be mended."""
+    sizes = {"a.txt": 60, "b.txt": 3_000_000, "c.txt": 5}
+    urls = [server.url(name, size=size) for name, size in sizes.items()]
+    words = ("-o", bucket.url, "-q")
+    assert run_fetcher("get", *urls, *words, env=bucket.environment).code == 0
+    paths = {record["url"]: record["path"] for record in run_fetcher("records", bucket.url).records}
+    ran = run_fetcher("verify", bucket.url, env=bucket.environment)
+    assert (ran.code, ran.stdout) == (0, "")
+    assert ran.stderr.startswith("3 files, 3.00 MB in ")
+    bucket.put(paths[urls[0]], b"another")
+    bucket.remove(paths[urls[1]])
+    bucket.put("h/mine", b"mine")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for here in (run_fetcher, Command(elsewhere)):
+        ran = here("verify", bucket.url, env=bucket.environment)
+        assert ran.code == 1, ran.stderr
+        told = [(record["finding"], record["path"], record["found_bytes"]) for record in ran.records]
+        assert told[:2] == [("changed", paths[urls[0]], 7), ("missing", paths[urls[1]], None)]
+        assert told[2:] == [("foreign", "h/mine", None)]
+        assert f"fetcher get - -o {bucket.url} --existing replace" in ran.stderr
+    assert not [*elsewhere.iterdir()]
+    found = run_fetcher("verify", bucket.url, "--urls", env=bucket.environment).stdout_bytes
+    again = run_fetcher("get", "-", *words, "--existing", "replace", stdin=found, env=bucket.environment)
+    assert again.code == 0, again.stderr
+    bucket.remove("h/mine")
+    ran = run_fetcher("verify", bucket.url, "-q", env=bucket.environment)
+    assert (ran.code, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_nothing_to_verify(bucket: Bucket, run_fetcher: Command) -> None:
+    """Where nothing was ever stored there is nothing to verify."""
+    ran = run_fetcher("verify", bucket.url, env=bucket.environment)
+    assert (ran.code, ran.stdout) == (2, "")
+    assert ran.stderr == f"fetcher: {bucket.url} has no records: nothing was fetched into it\n"
+
+
+def test_verify_without_an_answer(closed_port: int, run_fetcher: Command) -> None:
+    """A store that does not answer is this machine's trouble, told once."""
+    ran = run_fetcher("verify", "s3://bucket/x", env=s3.Bucket(closed_port, "bucket").environment)
+    assert (ran.code, ran.stdout, ran.stderr.count("\n")) == (3, "", 1)
+    assert ran.stderr.startswith("fetcher: s3://bucket/x: ")
 
 
 @pytest.mark.parametrize(
@@ -281,10 +322,14 @@ def test_killed(bucket: Bucket, server: Scope, run_fetcher: Command, tmp_path: P
     (tmp_path / "urls.txt").write_text("".join(f"{url}\n" for url in urls))
     words = ("get", "urls.txt", "-o", bucket.url, "-c", "4", "--json")
     with run_fetcher.start(*words, env=bucket.environment) as process:
-        until(lambda: len(bucket.objects()) > 6)
+        assert process.stdout is not None
+        for _ in range(7):
+            process.stdout.readline()
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    assert {*bucket.objects().values()} <= {*urls.values()}
+    whole = [*bucket.objects().values()]
+    assert len(whole) >= 7
+    assert {*whole} <= {*urls.values()}
     ran = run_fetcher(*words, env=bucket.environment)
     assert ran.code == 0, ran.stderr
     assert {record["url"]: record["sha256"] for record in ran.records} == {

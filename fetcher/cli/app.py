@@ -32,12 +32,13 @@ app = typer.Typer(
 )
 
 
-def _given(directory: str | None) -> Path:
+def _given(directory: str | None) -> tuple[Path, str | None]:
+    """Return a directory with records and, if its bodies are in a store, that one's URL; raises UsageError."""
     if not directory:
         raise UsageError("name a DIR: what -o of fetcher get was, by default fetched")
     from fetcher.cli import params
 
-    return params.place("DIR", directory)[0]
+    return params.place("DIR", directory)
 
 
 def _taking(
@@ -117,7 +118,7 @@ def records(
     from fetcher.cli.records import Wanted, main
 
     wanted = Wanted(failed=failed, url=url, path=path, every=every, urls=urls)
-    raise typer.Exit(main(_given(directory), wanted, Environment.current()))
+    raise typer.Exit(main(_given(directory)[0], wanted, Environment.current()))
 
 
 @app.command(cls=QuickCommand, short_help="Check that the files in DIR are as recorded.")
@@ -131,12 +132,13 @@ def verify(
         bool, typer.Option("-q", "--quiet", help="No summary if all is well.", show_default=False)
     ] = False,
 ) -> None:
-    """Hash every file in DIR again and print those that are not as recorded: missing, changed, unreadable, foreign."""
+    """Hash every file in DIR again and print those that are not as recorded: missing, changed, unreadable, foreign.
+
+    DIR can be an object store, such as s3://bucket/prefix.
+    """
     from fetcher.cli.verify import main
 
-    if directory and "://" in directory:
-        raise UsageError("verify reads directories; the records of a store have the size and hash of each object")
-    raise typer.Exit(main(_given(directory), Environment.current(), urls=urls, quiet=quiet))
+    raise typer.Exit(main(*_given(directory), Environment.current(), urls=urls, quiet=quiet))
 
 
 @app.command(cls=QuickCommand, short_help="Make a page about the last run in DIR.")

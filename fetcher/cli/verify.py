@@ -4,32 +4,41 @@ import os
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import orjson
 
-from fetcher.audit import Audit, Finding, Problem
+from fetcher.audit import Audit, Directory, Finding, Place, Problem
 from fetcher.cli.env import Environment, command_words
 from fetcher.cli.records import warn
 from fetcher.clock import SystemClock
-from fetcher.replay import Past
+from fetcher.errors import UsageError
+from fetcher.replay import JOURNAL, Past
 from fetcher.sinks.formats import Reader
 from fetcher.status import ExitStatus
 from fetcher.text import harmless_json, printable, size_text, span_text
 from fetcher.views.failed import list_line
 
+if TYPE_CHECKING:
+    from fetcher.sinks.objects import ObjectStore
 
-def main(directory: Path, environment: Environment, *, urls: bool, quiet: bool) -> ExitStatus:
+
+def main(directory: Path, store: str | None, environment: Environment, *, urls: bool, quiet: bool) -> ExitStatus:
     """Print each finding, then how many there are; return 0 if there are none, else 1.
 
-    Raises UsageError if there are no records, LocalError if they or a folder cannot be read.
+    With ``store``, a URL, bodies are there, and the records in the directory or, if that has none, in the store too.
+    Raises UsageError if there are no records, LocalError if they, a folder or the store cannot be read.
     """
     clock = SystemClock()
     started = clock.monotonic()
     output = sys.stdout.buffer
     counts: Counter[Problem] = Counter()
-    with Past(directory) as past:
-        audit = Audit(past, Reader().body_in)
+    with _opened(directory, store) as (past, place):
+        audit = Audit(past, place)
         for finding in audit.findings():
             counts[finding.problem] += 1
             output.write(_list_entry(finding) if urls else _line(finding))
@@ -41,8 +50,36 @@ def main(directory: Path, environment: Environment, *, urls: bool, quiet: bool) 
         files = f"{audit.files:,} file{'' if audit.files == 1 else 's'}"
         print(f"{files}, {size_text(audit.bytes)} in {took}: {found or 'all as recorded'}", file=environment.stderr)
         if counts - Counter({Problem.FOREIGN: counts[Problem.FOREIGN]}):
-            print(f"again    {printable(_again(str(directory)))}", file=environment.stderr)
+            print(f"again    {printable(_again(store or str(directory)))}", file=environment.stderr)
     return ExitStatus.SOME_FAILED if counts else ExitStatus.OK
+
+
+@contextmanager
+def _opened(directory: Path, store: str | None) -> Iterator[tuple[Past, Place]]:
+    """Open the records, and what has the bodies."""
+    if store is None:
+        with Past(directory) as past:
+            yield past, Directory(directory, Reader().body_in)
+        return
+    from fetcher.sinks.objects import ObjectStore
+
+    objects = ObjectStore(store)
+    with ExitStack() as stack:
+        if not (directory / JOURNAL).exists():
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="fetcher-")))
+            _copy(objects, directory / JOURNAL)
+        yield stack.enter_context(Past(directory)), objects
+
+
+def _copy(objects: "ObjectStore", journal: Path) -> None:
+    """Write the journal that the last run has left in a store to a file."""
+    journal.parent.mkdir()
+    try:
+        with journal.open("xb") as file:
+            for piece in objects.read(JOURNAL):
+                file.write(piece)
+    except FileNotFoundError as error:
+        raise UsageError(f"{objects.url} has no records: nothing was fetched into it") from error
 
 
 def _again(directory: str) -> str:

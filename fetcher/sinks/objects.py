@@ -7,7 +7,7 @@ dropped if it has none. A process that is killed leaves parts that nobody sees, 
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,7 @@ from fetcher.disk import Disk
 from fetcher.errors import LocalError, UsageError
 from fetcher.hashtable import HashTable, hash64
 from fetcher.model import Head, Record, Request, Stored
-from fetcher.naming import Told
+from fetcher.naming import STATE_DIRECTORY, Told
 from fetcher.paths import digest
 from fetcher.sinks.base import NameGiver, check_digest
 
@@ -67,6 +67,9 @@ class ObjectStore:
 
     Raises UsageError if that names no store, or without obstore.
     """
+
+    #: How many are read at once, which waits for the store more than for the processor.
+    threads: Final = 8
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -121,6 +124,29 @@ class ObjectStore:
             # It is the last thing done, and what the library does for a loop may still be in its own threads when a
             # caller's interpreter ends, which aborts the process.
             await asyncio.to_thread(put)
+        except self.failures as error:
+            raise self.failure(error) from error
+
+    def pieces(self, record: Record) -> Iterator[bytes]:
+        """Yield the object that a record tells of, as :meth:`read` does."""
+        return self.read(record.path or "")
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """Yield an object from its beginning; blocks. Raises FileNotFoundError if there is none, LocalError."""
+        try:
+            for piece in self.obstore.get(self.store, key).stream(BLOCK):
+                yield bytes(piece)
+        except FileNotFoundError:
+            raise
+        except self.failures as error:
+            raise self.failure(error) from error
+
+    def paths(self) -> Iterator[str]:
+        """Yield the key of every object that is no part of the state; blocks. Raises LocalError."""
+        try:
+            for objects in self.obstore.list(self.store):
+                keys = (str(each["path"]) for each in objects)
+                yield from (key for key in keys if not key.startswith(f"{STATE_DIRECTORY}/"))
         except self.failures as error:
             raise self.failure(error) from error
 
