@@ -307,4 +307,3 @@ class Options:
         if self.transport is not Carrier.CURL:
             _require(not self.wire.http3, "HTTP/3 needs --transport curl")
             _require(self.wire.doh is None, "DNS over HTTPS needs --transport curl")
-            _require(not (self.proxy or "").lower().startswith("socks"), "a SOCKS proxy needs --transport curl")

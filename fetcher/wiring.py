@@ -216,6 +216,10 @@ def maker(options: Options) -> Maker:
         return partial(CurlTransport, wire=options.wire)
     from fetcher.transport.session import SessionTransport  # noqa: PLC0415
 
+    if Proxies(options.proxy).socks:
+        from fetcher.transport import socks  # noqa: PLC0415
+
+        socks.load()
     return SessionTransport
 
 

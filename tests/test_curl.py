@@ -22,10 +22,10 @@ from fetcher.transport.proxies import Proxies
 from tests.conftest import Tls
 from tests.contracts.connection_contract import ConnectionContract
 from tests.contracts.exchange import MEGABYTE, Make, failure, get, listening, until
+from tests.contracts.socks_contract import SocksContract
 from tests.contracts.transport_contract import TransportContract
 from tests.http2 import serving_http2
 from tests.server import Scope
-from tests.socks5 import serving_socks5
 
 pytest.importorskip("pycurl", reason="pycurl, the extra `curl`, is not installed")
 
@@ -37,7 +37,7 @@ def _quiet(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     assert capfd.readouterr().err == ""
 
 
-class TestCurl(TransportContract, ConnectionContract):
+class TestCurl(TransportContract, ConnectionContract, SocksContract):
     @pytest.fixture
     def make(self) -> Make:
         """Transports over libcurl."""
@@ -240,47 +240,6 @@ async def test_short_addresses(server: Scope, host: str, *, block: bool) -> None
     async with transport(block=block) as client:
         assert (await failure(client, server.url().replace("127.0.0.1", host)))[0] == ErrorKind.INVALID_URL
     assert not server.requests()
-
-
-def over(proxy: str, trust: Trust | None = None) -> CurlTransport:
-    """Make a transport that goes through a proxy."""
-    return CurlTransport(Timeouts(), trust or Trust(), Proxies(proxy), SystemClock())
-
-
-@pytest.mark.parametrize(("scheme", "asked"), [("socks5", {"127.0.0.1", "::1"}), ("SOCKS5H", {"localhost"})])
-async def test_socks(tls: Tls, server: Scope, ca_file: Path, scheme: str, asked: set[str]) -> None:
-    """A SOCKS proxy carries plain and secure requests; the name is looked up here, or with an h by the proxy."""
-    async with serving_socks5() as proxy:
-        url = f"{scheme}://me:se%20cret@{proxy.base}"
-        async with over(url, Trust(ca_file=ca_file)) as client:
-            plain = await get(client, server.url("a/../%2f").replace("127.0.0.1", "localhost"))
-            secure = await get(client, tls.good.url("b").replace("127.0.0.1", "localhost"))
-        assert (plain.body, secure.body) == (server.body_of("a/../%2f"), tls.good.body_of("b"))
-        assert len(proxy.asked) == 2
-        assert asked.issuperset(host for host, _ in proxy.asked)
-        assert proxy.logins == [(b"me", b"se cret")] * 2
-    assert [seen.target for seen in server.requests()] == [server.path(name).encode() for name in ("a/../%2f", "b")]
-
-
-@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "socks5h"])
-async def test_socks_that_fails(closed_port: int, scheme: str) -> None:
-    """A SOCKS proxy that refuses, is not there or has no address is named, without its password."""
-
-    async def said(proxy: str) -> tuple[str, str]:
-        async with over(proxy) as client:
-            return await failure(client, "http://127.0.0.1:1/")
-
-    async with serving_socks5() as server:
-        server.reply = 5
-        for there in (server.base, f"127.0.0.1:{closed_port}", "proxy.invalid:1"):
-            kind, words = await said(f"{scheme}://me:secret@{there}")
-            assert (kind, words.startswith(f"proxy {scheme}://***@{there}")) == (ErrorKind.PROXY, True), words
-
-
-async def test_no_address_behind_socks() -> None:
-    """A name that is looked up here and has no address is the server's failure, not the proxy's."""
-    async with serving_socks5() as proxy, over(f"socks5://{proxy.base}") as client:
-        assert await failure(client, "http://nowhere.invalid/") == ("dns", "no address for nowhere.invalid")
 
 
 async def test_timings(tls: Tls, ca_file: Path) -> None:

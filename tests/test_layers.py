@@ -40,6 +40,7 @@ RESERVED: Final = {
     "aiohttp": ("transport.", "demosite"),
     "aiofiles": ("sinks.", "sources."),
     "pycurl": ("transport.curl_options",),
+    "python_socks": ("transport.socks",),
     "protego": ("robots",),
     "pyarrow": ("sources.parquet", "sinks.parquet"),
     "typer": ("cli.",),

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.transport.proxies import Proxies
+from fetcher.transport.proxies import Proxies, is_socks, looks_up
 
 HTTP, HTTPS = "http://a.example/x", "https://a.example/x"
 
@@ -81,22 +81,43 @@ def test_environment(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str
 
 
 @pytest.mark.parametrize("name", ["given", "all_proxy"])
-@pytest.mark.parametrize(
-    ("scheme", "why"),
-    [("socks5", "needs --transport curl"), ("Socks4a", "needs --transport curl"), ("ftp", "is neither http:// nor ")],
-)
-def test_other_schemes(monkeypatch: pytest.MonkeyPatch, scheme: str, why: str, name: str) -> None:
-    """A proxy that the transport cannot speak to is an error, not a detour; its password is not shown."""
-    proxy = f"{scheme}://me:secret@p:1"
+def test_other_schemes(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A proxy that no transport can speak to is an error, not a detour; its password is not shown."""
+    proxy = "ftp://me:secret@p:1"
     monkeypatch.setenv("all_proxy", proxy)
-    with pytest.raises(FetchError, match=rf"^proxy {scheme}://\*\*\*@p:1 {why}") as caught:
+    with pytest.raises(FetchError, match=r"^proxy ftp://\*\*\*@p:1 is neither http:// nor ") as caught:
         Proxies(proxy if name == "given" else None).find(HTTP)
     assert caught.value.kind == ErrorKind.PROXY
 
 
-def test_schemes() -> None:
-    """A transport says what it can speak."""
-    proxies = Proxies("SOCKS5h://p:1")
-    assert proxies.find(HTTP, frozenset({"http", "socks5h"})) == "SOCKS5h://p:1"
-    with pytest.raises(FetchError, match="needs --transport curl"):
-        proxies.find(HTTP)
+@pytest.mark.parametrize("scheme", ["socks4", "Socks4a", "socks5", "SOCKS5H"])
+def test_socks(scheme: str) -> None:
+    """SOCKS proxies are found like others; with an h or an a at the end they look names up, as HTTP proxies do."""
+    proxy = f"{scheme}://p:1"
+    assert Proxies(proxy).find(HTTP) == proxy
+    assert is_socks(proxy)
+    assert looks_up(proxy) == (scheme[-1] in "aH")
+    assert not is_socks("http://socks5:1")
+    assert looks_up("http://p:1")
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "socks"),
+    [
+        (None, {}, False),
+        (None, {"all_proxy": "Socks5://p:1"}, True),
+        (None, {"https_proxy": "socks4://p:1", "http_proxy": "http://p:1"}, True),
+        (None, {"all_proxy": "socks5://p:1", "https_proxy": "http://p:1", "http_proxy": "http://p:1"}, False),
+        (None, {"ftp_proxy": "socks5://p:1"}, False),
+        ("", {"all_proxy": "socks5://p:1"}, False),
+        ("http://p:1", {"all_proxy": "socks5://p:1"}, False),
+        ("socks5h://p:1", {}, True),
+    ],
+)
+def test_any_socks(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, environment: dict[str, str], *, socks: bool
+) -> None:
+    """Whether a SOCKS proxy will be needed is known before any URL is."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Proxies(given).socks is socks

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fetcher.clock import SystemClock
-from fetcher.errors import ErrorKind, FetchError, UsageError
+from fetcher.errors import UsageError
 from fetcher.model import Timings
 from fetcher.options import Timeouts
 from fetcher.options import Tls as Trust
@@ -19,11 +19,12 @@ from fetcher.transport.session import SessionTransport
 from tests.conftest import Tls
 from tests.contracts.connection_contract import ConnectionContract
 from tests.contracts.exchange import Make, failure, get
+from tests.contracts.socks_contract import SocksContract
 from tests.contracts.transport_contract import TransportContract
 from tests.server import Scope
 
 
-class TestSession(TransportContract, ConnectionContract):
+class TestSession(TransportContract, ConnectionContract, SocksContract):
     @pytest.fixture
     def make(self) -> Make:
         """Sessions."""
@@ -112,16 +113,6 @@ async def test_look_up_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
         said = await failure(transport, "http://slow.invalid/")
     release.set()
     assert said == ("timeout.connect", "no address for slow.invalid within 0.2 s")
-
-
-async def test_proxy_of_another_kind() -> None:
-    """A SOCKS proxy is refused rather than spoken to in HTTP, or gone around."""
-    transport = SessionTransport(Timeouts(), Trust(), Proxies("socks5://me:secret@127.0.0.1:1"), SystemClock())
-    async with transport:
-        with pytest.raises(FetchError) as caught:
-            await get(transport, "http://127.0.0.1:1/")
-    assert caught.value.kind == ErrorKind.PROXY
-    assert caught.value.message == "proxy socks5://***@127.0.0.1:1 needs --transport curl"
 
 
 @pytest.mark.parametrize(

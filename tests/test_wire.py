@@ -93,7 +93,6 @@ async def test_doh(authority: trustme.CA, server: Scope, tmp_path: Path) -> None
     [
         (("--http3",), "HTTP/3 needs --transport curl"),
         (("--doh-url", "https://d.example/"), "DNS over HTTPS needs --transport curl"),
-        (("--proxy", "socks5h://127.0.0.1:1"), "a SOCKS proxy needs --transport curl"),
         (("--transport", "curl", "--doh-url", "http://d.example/"), "write an https URL"),
         (("--transport", "carrier-pigeon"), "write one of session, curl"),
     ],

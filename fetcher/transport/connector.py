@@ -7,16 +7,20 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
+import aiohappyeyeballs
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import AddrInfoType
+from aiohttp.helpers import is_ip_address
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.tracing import Trace
 
 from fetcher.options import Timeouts
 from fetcher.transport.guard import is_public
+from fetcher.transport.proxies import Proxies, is_socks
 from fetcher.transport.resolver import SystemResolver
+from fetcher.transport.socks import SocksProxy
 from fetcher.transport.timeline import current_timeline
 from fetcher.transport.tls import TlsObject
 
@@ -111,11 +115,14 @@ class Connector(aiohttp.TCPConnector):
     """Makes connections that speak :class:`Protocol`, and keeps at most ``most``, those in use included.
 
     aiohttp bounds only the latter: after a list of many hosts the kept ones would take every descriptor.
+    What goes through a SOCKS proxy is for aiohttp a direct connection; which proxy it is, the origin alone decides, so
+    kept ones are not mixed up.
     """
 
-    def __init__(self, most: int, timeouts: Timeouts, *, block_private: bool) -> None:
+    def __init__(self, most: int, timeouts: Timeouts, proxies: Proxies, *, block_private: bool) -> None:
         self._most = most
         self._timeouts = timeouts
+        self._proxies = proxies
         self._new_socket = _public_socket if block_private else _socket
         resolver = SystemResolver(public_first=block_private)
         super().__init__(limit=0, resolver=resolver, socket_factory=self._make_room)
@@ -146,8 +153,56 @@ class Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  as aiohttp has it
     ) -> ResponseHandler:
+        proxy = None if req.proxy is not None else self._proxies.find(str(req.url))
         async with asyncio.timeout(self._timeouts.connect):
+            if proxy is not None and is_socks(proxy):
+                return await self._connect_through(SocksProxy.parse(proxy), req, timeout)
             return await super()._create_connection(req, traces, timeout)
+
+    async def _connect_through(
+        self,
+        proxy: SocksProxy,
+        req: ClientRequest,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  as aiohttp has it
+    ) -> ResponseHandler:
+        """Connect by a SOCKS proxy to the first address that it reaches."""
+        host = req.url.raw_host or ""
+        port = req.port or 0
+        places = [host]
+        if not proxy.looks_up or is_ip_address(host):
+            try:
+                places = [found["host"] for found in await self._resolve_host(host, port)]
+            except OSError as error:
+                raise aiohttp.ClientConnectorDNSError(req.connection_key, error) from error
+        sock = await self._lead(proxy, places, req)
+        context = self._get_ssl_context(req)
+        name = host.rstrip(".") if context is not None else None
+        _, protocol = await self._wrap_existing_connection(
+            self._factory, req=req, timeout=timeout, sock=sock, ssl=context, server_hostname=name
+        )
+        return protocol
+
+    async def _lead(self, proxy: SocksProxy, places: list[str], req: ClientRequest) -> socket.socket:
+        """Return a connection that the proxy leads on to one of these places."""
+        refusal = OSError()
+        try:
+            at = self._convert_hosts_to_addr_infos(await self._resolve_host(proxy.host, proxy.port))
+            for place in places:
+                sock = await aiohappyeyeballs.start_connection(
+                    at,
+                    happy_eyeballs_delay=self._happy_eyeballs_delay,
+                    interleave=self._interleave,
+                    socket_factory=self._make_room,
+                )
+                try:
+                    await proxy.connect(sock, place, req.port or 0)
+                except OSError as error:
+                    refusal = error
+                else:
+                    return sock
+        except OSError as error:
+            refusal = error
+        raise aiohttp.ClientProxyConnectionError(req.connection_key, refusal)
 
     def _make_room(self, info: AddrInfoType) -> socket.socket:
         """Make a socket; for it goes the kept connection of the host that was done with first."""

@@ -18,7 +18,7 @@ from fetcher.transport.curl_failures import DIED, REFUSED, Failure, translate
 from fetcher.transport.curl_options import header_lines, identify, new_handle
 from fetcher.transport.failures import Exchanged, unanswered
 from fetcher.transport.guard import is_public
-from fetcher.transport.proxies import HTTP, SOCKS, Proxies
+from fetcher.transport.proxies import Proxies, is_socks
 from fetcher.transport.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -97,13 +97,13 @@ class Transfer:
         """Start on a request."""
         self._reset(hop.url)
         pycurl, setopt = self._shared.pycurl, self.curl.setopt
-        proxy = self._shared.proxies.find(hop.url, HTTP | SOCKS)
+        proxy = self._shared.proxies.find(hop.url)
         scheme, _, rest = hop.url.partition("://")
         authority, slash, path = rest.partition("/")
         self.is_address = _is_address(authority)
         setopt(pycurl.URL, hop.url)
         # libcurl would write escapes its own way. A proxy that speaks HTTP is asked for a plain URL as a whole.
-        whole = proxy is not None and not proxy.lower().startswith("socks") and scheme == "http"
+        whole = proxy is not None and not is_socks(proxy) and scheme == "http"
         setopt(pycurl.REQUEST_TARGET, hop.url if whole else slash + path)
         if hop.headers != self._headers:
             setopt(pycurl.HTTPHEADER, header_lines(hop.headers))

@@ -9,6 +9,7 @@ from typing import Final
 from fetcher.errors import ErrorKind, FetchError, UsageError, words_of
 from fetcher.options import Timeouts
 from fetcher.text import seconds_text, size_text
+from fetcher.transport.proxies import looks_up
 from fetcher.transport.timeline import Timeline
 from fetcher.urls import redact
 
@@ -29,6 +30,11 @@ class Exchanged:
     answered: bool = False
     length: int | None = None
     received: int = 0
+
+    @property
+    def looked_up_there(self) -> bool:
+        """Whether the only name that is looked up here is the proxy's."""
+        return self.proxy is not None and looks_up(self.proxy)
 
     @property
     def server(self) -> str:
@@ -62,7 +68,7 @@ def late(at: Exchanged) -> FetchError:
     """Return the failure of a connection that did not stand in time."""
     wait = seconds_text(at.timeouts.connect)
     if at.timeline.connecting is None:
-        words = f"no address for {at.host if at.proxy is None else proxy_text(at)} within {wait}"
+        words = f"no address for {proxy_text(at) if at.looked_up_there else at.host} within {wait}"
     else:
         words = f"{at.server} did not accept a connection within {wait}"
     return FetchError(ErrorKind.TIMEOUT_CONNECT, words)

@@ -7,10 +7,10 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.urls import redact
 
-#: What every transport speaks to a proxy.
-HTTP: Final = frozenset({"http", "https"})
-#: What only libcurl speaks; with an ``h`` or an ``a`` at its end the proxy looks names up.
-SOCKS: Final = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
+#: The schemes of URLs that are fetched, and of proxies that speak HTTP.
+_SCHEMES: Final = ("http", "https")
+#: The kinds of SOCKS proxy, and whether the proxy looks names up.
+SOCKS: Final = {"socks4": False, "socks4a": True, "socks5": False, "socks5h": True}
 
 
 class Proxies:
@@ -25,11 +25,16 @@ class Proxies:
         """Whether any URL goes through a proxy."""
         return bool(self._given or self._environment.keys() - {"no"})
 
-    def find(self, url: str, schemes: frozenset[str] = HTTP) -> str | None:
-        """Return the proxy's URL for a request to ``url``, None to go directly; its scheme is one of ``schemes``.
+    @property
+    def socks(self) -> bool:
+        """Whether any URL goes through a SOCKS proxy."""
+        return any(is_socks(self._given if self._given is not None else self._of(scheme)) for scheme in _SCHEMES)
 
-        A proxy without a scheme is an HTTP proxy. Raises FetchError of kind ``proxy`` for any other scheme: going
-        around it could tell what it is there to hide.
+    def find(self, url: str) -> str | None:
+        """Return the proxy's URL for a request to ``url``, None to go directly.
+
+        A proxy without a scheme is an HTTP proxy. Raises FetchError of kind ``proxy`` for a scheme that nobody speaks:
+        going around it could tell what it is there to hide.
         """
         proxy = self._given if self._given is not None else self._by_environment(url)
         if not proxy:
@@ -37,10 +42,9 @@ class Proxies:
         scheme, found, _ = proxy.partition("://")
         if not found:
             return f"http://{proxy}"
-        if scheme.lower() in schemes:
+        if scheme.lower() in _SCHEMES or is_socks(proxy):
             return proxy
-        speaks = "needs --transport curl" if scheme.lower() in SOCKS else "is neither http:// nor https:// nor socks"
-        raise FetchError(ErrorKind.PROXY, f"proxy {redact(proxy)} {speaks}")
+        raise FetchError(ErrorKind.PROXY, f"proxy {redact(proxy)} is neither http:// nor https:// nor socks")
 
     def _by_environment(self, url: str) -> str | None:
         if not self._environment:
@@ -48,4 +52,21 @@ class Proxies:
         parts = urlsplit(url)
         if proxy_bypass_environment(parts.netloc, self._environment):
             return None
-        return self._environment.get(parts.scheme) or self._environment.get("all")
+        return self._of(parts.scheme)
+
+    def _of(self, scheme: str) -> str | None:
+        return self._environment.get(scheme) or self._environment.get("all")
+
+
+def is_socks(proxy: str | None) -> bool:
+    """Tell whether a proxy's URL is that of a SOCKS proxy."""
+    return proxy is not None and _scheme(proxy) in SOCKS
+
+
+def looks_up(proxy: str) -> bool:
+    """Tell whether this proxy is given names, and not addresses."""
+    return SOCKS.get(_scheme(proxy), True)
+
+
+def _scheme(proxy: str) -> str:
+    return proxy.partition("://")[0].lower()

@@ -19,7 +19,7 @@ from fetcher.transport.base import ANYWHERE, Hop, Reach
 from fetcher.transport.connector import Connector, Protocol
 from fetcher.transport.failures import Exchanged
 from fetcher.transport.fields import field
-from fetcher.transport.proxies import Proxies
+from fetcher.transport.proxies import Proxies, is_socks
 from fetcher.transport.session_failures import translate
 from fetcher.transport.timeline import Timeline, begin, current_timeline
 from fetcher.transport.tls import tls_context
@@ -122,7 +122,7 @@ class _Exchange:
                 headers=self._hop.headers,
                 skip_auto_headers=_lacking(self._hop.headers),
                 allow_redirects=False,
-                proxy=proxy,
+                proxy=None if is_socks(proxy) else proxy,
                 ssl=transport.tls_context(own_origin=self._hop.own_origin) if secure else True,
             )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
@@ -178,7 +178,9 @@ class SessionTransport:
         if self._tls.has_files:
             self.tls_context(own_origin=True)
         self._session = aiohttp.ClientSession(
-            connector=Connector(self._reach.connections, self.timeouts, block_private=self._reach.block_private),
+            connector=Connector(
+                self._reach.connections, self.timeouts, self.proxies, block_private=self._reach.block_private
+            ),
             response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(sock_read=self.timeouts.read),

@@ -1,6 +1,7 @@
 """L2: the failures of aiohttp and the socket, in our own vocabulary."""
 
 import errno
+from socket import gaierror
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -52,10 +53,10 @@ def _not_connected(error: aiohttp.ClientConnectorError, at: Exchanged) -> FetchE
         case aiohttp.ClientConnectorSSLError():
             reason = reason_of(error.os_error)
             return FetchError(ErrorKind.TLS_HANDSHAKE, f"{at.server} does not speak TLS with us: {reason}")
-        case aiohttp.ClientConnectorDNSError() if at.proxy is not None:
-            return FetchError(ErrorKind.PROXY, f"proxy {proxy_text(at)} has no address")
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() if not at.looked_up_there:
             return FetchError(ErrorKind.DNS, f"no address for {at.host}")
+        case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError(os_error=gaierror()):
+            return FetchError(ErrorKind.PROXY, f"proxy {proxy_text(at)} has no address")
         case aiohttp.ClientProxyConnectionError():
             return FetchError(ErrorKind.PROXY, f"proxy {proxy_text(at)}: {reason_of(error.os_error)}")
         case _:
