@@ -1,7 +1,6 @@
 """Give it a list of URLs; get every file, whole, and one record per URL saying what happened.
 
 from fetcher import Options, fetch_all
-
 async for record in fetch_all(["https://example.com/a", "https://example.com/b"]):
     print(record.url, record.ok, record.path)
 """
@@ -13,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fetcher.api import fetch_all, fetch_one
+    from fetcher.details import Item
     from fetcher.errors import BusyError, Error, ErrorKind, LocalError, UsageError
     from fetcher.model import Outcome, Record, Request, Summary
     from fetcher.options import Bounds, Existing, HostOptions, Limits, Options, Output, Retries, Timeouts, Tls
@@ -24,6 +24,7 @@ __all__ = [
     "ErrorKind",
     "Existing",
     "HostOptions",
+    "Item",
     "Limits",
     "LocalError",
     "Options",
@@ -42,6 +43,7 @@ __all__ = [
 
 _HOMES: Final = {
     "api": ("fetch_all", "fetch_one"),
+    "details": ("Item",),
     "errors": ("BusyError", "Error", "ErrorKind", "LocalError", "UsageError"),
     "model": ("Outcome", "Record", "Request", "Summary"),
     "options": ("Bounds", "Existing", "HostOptions", "Limits", "Options", "Output", "Retries", "Timeouts", "Tls"),

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from typing import Final
 
 from fetcher.clock import SystemClock
+from fetcher.columns import item_row
+from fetcher.details import Item
 from fetcher.errors import Error, ErrorKind, LocalError
 from fetcher.events import Counters, Event, Notice, Settled
 from fetcher.model import Record, Row, Stop
@@ -24,7 +26,7 @@ class _Urls:
 
     name = "argv"
 
-    def __init__(self, urls: Iterable[str] | AsyncIterable[str]) -> None:
+    def __init__(self, urls: Iterable[str | Item] | AsyncIterable[str | Item]) -> None:
         self._urls = urls
 
     async def rows(self) -> AsyncGenerator[Row, None]:
@@ -42,13 +44,14 @@ class _Urls:
         return len(self._urls) if isinstance(self._urls, Sequence) else None
 
 
-def _row(line: int, url: str) -> Row:
+def _row(line: int, asked: str | Item) -> Row:
+    url = asked.url if isinstance(asked, Item) else asked
     try:
         url.encode()
     except UnicodeEncodeError:
         shown = url.encode("utf-8", "backslashreplace").decode()
         return Row("argv", line, shown, Error.of(ErrorKind.INVALID_URL, f'not text: "{shown}"'))
-    return Row("argv", line, url)
+    return item_row("argv", line, asked) if isinstance(asked, Item) else Row("argv", line, url)
 
 
 class _Records:
@@ -72,10 +75,11 @@ class _Records:
 
 
 async def fetch_all(
-    urls: Iterable[str] | AsyncIterable[str], options: Options | None = None
+    urls: Iterable[str | Item] | AsyncIterable[str | Item], options: Options | None = None
 ) -> AsyncGenerator[Record, None]:
     """Fetch every URL and yield one record for each, as they finish; the same work as ``fetcher get``.
 
+    An ``Item`` says more of its URL: a name, header fields, a digest, mirrors.
     Bodies go below ``options.output.directory`` (``fetched`` by default; nowhere with ``save=False``), and what an
     earlier call has stored there is ``skipped``. A failed URL is a record, never an exception. Leaving the loop early
     drops what is under way; use ``contextlib.aclosing`` for that.
@@ -114,7 +118,7 @@ async def _run(run: Run, source: Source, records: _Records) -> Stop | None:
         await records.queue.put(None)
 
 
-async def fetch_one(url: str, options: Options | None = None) -> Record:
+async def fetch_one(url: str | Item, options: Options | None = None) -> Record:
     """Fetch one URL and return its record; see :func:`fetch_all`."""
     [record] = [record async for record in fetch_all([url], options)]
     return record

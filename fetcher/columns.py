@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from fetcher.details import NO_DETAILS, Details
+from fetcher.details import NO_DETAILS, Details, Item
 from fetcher.errors import Error, ErrorKind, FetchError
 from fetcher.headers import fault
 from fetcher.model import Headers, Record, Row
@@ -46,9 +46,23 @@ def _row(source: str, line: int, values: Mapping[str, Any], column: str) -> Row:
     if not isinstance(url, str) or not url:
         return bad_row(source, line, f'{place(source, line)} has no "{column}"')
     meta = {key: value for key, value in values.items() if key not in COLUMNS and key != column} or None
+    if meta is not None and any(isinstance(value, dict | list) for value in meta.values()) and not _is_json(meta):
+        return _wrong(source, line, url, "nested too deeply")
+    return _checked(source, line, url, values, meta)
+
+
+def item_row(source: str, line: int, item: Item) -> Row:
+    """Return the row of an item of the library's; what cannot be meant makes it a ``bad_record``."""
+    values = {column: getattr(item, column) for column in COLUMNS}
+    meta = dict(item.meta) if item.meta else None
+    if not _is_json([item.id, meta]):
+        return _wrong(source, line, item.url, '"id" or "meta" cannot be said in JSON')
+    return _checked(source, line, item.url, values, meta)
+
+
+def _checked(source: str, line: int, url: str, values: Mapping[str, Any], meta: dict[str, Any] | None) -> Row:
     known = Details(meta=meta)
     try:
-        _check_meta(meta)
         known = Details(id=_id(values.get("id")), meta=meta)
         name, sha256, headers = (
             _name(values.get("name")),
@@ -57,8 +71,7 @@ def _row(source: str, line: int, values: Mapping[str, Any], column: str) -> Row:
         )
         max_size, mirrors = _max_size(values.get("max_size")), _mirrors(values.get("mirrors"))
     except _ColumnError as error:
-        wrong = Error.of(ErrorKind.BAD_RECORD, f"{error} ({place(source, line)})")
-        return Row(source, line, url, wrong, known)
+        return _wrong(source, line, url, str(error), known)
     details = Details(known.id, name, headers, sha256, max_size, mirrors, meta)
     return Row(source, line, url, None, None if details == NO_DETAILS else details)
 
@@ -66,6 +79,10 @@ def _row(source: str, line: int, values: Mapping[str, Any], column: str) -> Row:
 def bad_row(source: str, line: int, message: str) -> Row:
     """Return the row of something that has no URL; the source stands for it, as its text may hold secrets."""
     return Row(source, line, source, Error.of(ErrorKind.BAD_RECORD, message))
+
+
+def _wrong(source: str, line: int, url: str, message: str, known: Details | None = None) -> Row:
+    return Row(source, line, url, Error.of(ErrorKind.BAD_RECORD, f"{message} ({place(source, line)})"), known)
 
 
 def row_again(record: Record) -> Row:
@@ -100,7 +117,7 @@ def _again(source: str, line: int, url: str, said: tuple[Any, Any, Any]) -> Row:
     values |= {key: value for key, value in (asked or {}).items() if key in COLUMNS}
     if values.pop("headers", None):
         message = "its header fields stand in the list that it came from, and only there"
-        return Row(source, line, url, Error.of(ErrorKind.BAD_RECORD, f"{message} ({place(source, line)})"))
+        return _wrong(source, line, url, message)
     return _row(source, line, values | {"id": id_, URL: url}, URL)
 
 
@@ -168,27 +185,27 @@ def _headers(value: Any) -> Headers:
             raise _ColumnError('"headers" is not a JSON object') from None
     if value is None or value == "":
         return ()
-    if isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
-        value = {str(name): text for name, text in value}  # a map in Parquet
+    if isinstance(value, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value):
+        return tuple(_fields(value))  # a map in Parquet, or an item's
     if not isinstance(value, Mapping):
         raise _ColumnError('"headers" is not an object of names and values')
-    return tuple(_fields(value))
+    return tuple(_fields(value.items()))
 
 
-def _fields(headers: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    for name, value in headers.items():
+def _fields(headers: Iterable[tuple[Any, Any]]) -> Iterable[tuple[str, str]]:
+    for name, value in headers:
         for each in value if isinstance(value, list) else [] if value is None else [value]:
-            if not isinstance(each, str):
+            if not isinstance(name, str) or not isinstance(each, str):
                 raise _ColumnError('"headers" has a value that is not a text')
             if (wrong := fault(name, each.strip())) is not None:
                 raise _ColumnError(f'"headers": {wrong}')
             yield name, each.strip()
 
 
-def _check_meta(meta: Mapping[str, Any] | None) -> None:
-    """Make sure that a record with it can be written: two levels deeper, at most 254 in all."""
-    if meta is not None and any(isinstance(value, dict | list) for value in meta.values()):
-        try:
-            orjson.dumps([[meta]])
-        except TypeError as error:
-            raise _ColumnError("nested too deeply") from error
+def _is_json(value: Any) -> bool:
+    """Tell whether a record with it can be written: two levels deeper, at most 254 in all."""
+    try:
+        orjson.dumps([[value]])
+    except TypeError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """The library call: one record per URL as they finish, and nothing left behind, however the caller leaves."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from fetcher import (
     ErrorKind,
     Existing,
     HostOptions,
+    Item,
     Limits,
     LocalError,
     Options,
@@ -111,6 +113,82 @@ async def test_any_iterable(server: Scope, make: Callable[[list[str]], Any]) -> 
     found = await collect(fetch_all(make(urls), NOWHERE))
     assert {line: record.url for line, record in found.items()} == dict(enumerate(urls, 1))
     assert all(record.ok and record.path is None for record in found.values())
+
+
+async def test_items(server: Scope, options: Options) -> None:
+    """What is said of a URL counts as in a list, and comes back in the record."""
+    digest = hashlib.sha256(server.body_of("a")).hexdigest()
+    meta = {"name": "mine", "url": [1, None], "outcome": "?", "ok": 1, "attempts": 2, "wire_bytes": 3}
+    urls: list[str | Item] = [
+        server.url("plain"),
+        Item(
+            server.url("gone", status=404),
+            id=7,
+            name="dir/a.txt",
+            headers=(("X-Key", "secret"), ("X-Key", "other")),
+            sha256=digest.upper(),
+            max_size=10_000,
+            mirrors=(server.url("a"),),
+            meta=meta,
+        ),
+        Item(server.url("b"), sha256=digest, headers=(("X-Key", "secret"),)),
+        Item(server.url("c", size=9_000), max_size=100),
+    ]
+    found = await collect(fetch_all(urls, options))
+    plain, full, other, large = (found[line] for line in (1, 2, 3, 4))
+    assert (plain.ok, plain.id, plain.asked, plain.meta) == (True, None, None, None)
+    assert (full.outcome, full.id, full.path, full.sha256) == (Outcome.FETCHED, "7", "dir/a.txt", digest)
+    assert full.meta == meta
+    assert full.asked == {
+        "name": "dir/a.txt",
+        "headers": ["X-Key", "X-Key"],
+        "sha256": digest,
+        "max_size": 10_000,
+        "mirrors": (server.url("a"),),
+    }
+    assert [record.error and record.error.kind for record in (other, large)] == ["checksum", "too_large"]
+    assert [value for seen in server.requests("gone") for name, value in seen.headers if name.lower() == "x-key"] == [
+        "secret",
+        "other",
+    ]
+    assert "secret" not in repr(urls) + str(journal(options))
+    again = await collect(fetch_all(urls[:2], options))
+    assert [(record.outcome, record.meta) for _, record in sorted(again.items())] == [
+        (Outcome.SKIPPED, None),
+        (Outcome.SKIPPED, meta),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"sha256": "x"}, '"sha256" is not 64 hex digits (argv:1)'),
+        ({"name": "../a"}, '"name" is not a path below the output directory, such as a/b.html (argv:1)'),
+        ({"headers": (("Host", "secret"),)}, '"headers": Host is decided by the request itself (argv:1)'),
+        ({"headers": ("secret",)}, '"headers" is not an object of names and values (argv:1)'),
+        ({"max_size": -1}, '"max_size" is not a whole number of bytes (argv:1)'),
+        ({"mirrors": ("nonsense",)}, '"mirrors": '),
+        ({"id": "\ud800"}, '"id" or "meta" cannot be said in JSON (argv:1)'),
+        ({"id": 1.5}, '"id" is neither a text nor a whole number (argv:1)'),
+        ({"meta": {"a": {1, 2}}}, '"id" or "meta" cannot be said in JSON (argv:1)'),
+        ({"meta": {1: "a"}}, '"id" or "meta" cannot be said in JSON (argv:1)'),
+    ],
+)
+async def test_bad_items(server: Scope, said: dict[str, Any], words: str) -> None:
+    """What cannot be meant is a record like any other failure, and nothing is sent."""
+    record = await fetch_one(Item(server.url("a"), **said), NOWHERE)
+    assert record.error is not None
+    assert (record.url, record.error.kind) == (server.url("a"), ErrorKind.BAD_RECORD)
+    assert record.error.message.startswith(words)
+    assert "secret" not in record.error.message
+    assert server.requests() == []
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://h/\ud800", ""])
+async def test_items_without_url(url: str) -> None:
+    """The URL of an item fails as one that stands alone does."""
+    alone, item = [await fetch_one(asked, NOWHERE) for asked in (url, Item(url, id=1))]
+    assert (item.url, item.error) == (alone.url, alone.error)
 
 
 async def test_empty() -> None:

@@ -12,6 +12,7 @@ from fetcher import (
     Error,
     ErrorKind,
     Existing,
+    Item,
     Limits,
     LocalError,
     Options,
@@ -67,6 +68,9 @@ async def many() -> list[Record]:
     async with aclosing(generator) as records:
         found = [record async for record in records if record.ok]
     found += [record async for record in fetch_all(from_anywhere())]
+    item = Item("https://example.com/a", id=7, name="a.html", headers=(("X-Key", "x"),), meta={"price": 3.5})
+    found += [record async for record in fetch_all([item, "https://example.com/b"])]
+    found.append(await fetch_one(Item("https://example.com/", sha256="ab" * 32, max_size=9, mirrors=("https://m/",))))
     found += [record async for record in fetch_all(["https://example.com/"], options=Options())]
     return found
 
@@ -91,6 +95,8 @@ async def refused(record: Record) -> None:
     await fetch_one(Path("urls.txt"))  # type: ignore[arg-type]
     await fetch_one("https://example.com/", {"concurrency": 8})  # type: ignore[arg-type]
     fetch_all([b"https://example.com/"])  # type: ignore[list-item]
+    Item("https://example.com/", "a.html")  # type: ignore[call-arg]
+    Item(sha256="ab" * 32)  # type: ignore[call-arg]
     Options(Limits())  # type: ignore[call-arg]
     Options(concurrency=8)  # type: ignore[call-arg]
     Limits(concurrency="8")  # type: ignore[arg-type]
