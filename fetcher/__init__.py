@@ -1,6 +1,7 @@
 """Give it a list of URLs; get every file, whole, and one record per URL saying what happened.
 
 from fetcher import Options, fetch_all
+
 async for record in fetch_all(["https://example.com/a", "https://example.com/b"]):
     print(record.url, record.ok, record.path)
 """
