@@ -51,7 +51,8 @@ class Pages:
         """Return None: an attempt begins anew."""
 
     async def open(self, request: Request, head: Head, held: Held | None = None) -> _Page:  # noqa: ARG002
-        """Prepare to take the body."""
+        """Prepare to take the body, instead of what came of an earlier attempt."""
+        self.body.clear()
         return _Page(self.body, self._most)
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
+from fetcher.asking import Pages
 from fetcher.atomic import whole
 from fetcher.clock import Clock, SystemClock, entropy
 from fetcher.columns import URL
 from fetcher.cookiefile import Shelf
 from fetcher.descriptors import allow
 from fetcher.disk import Disk
-from fetcher.download import download
+from fetcher.download import MOST, Downloads
 from fetcher.engines.inline import Inline
 from fetcher.errors import Error, ErrorKind, LocalError, UsageError, words_of
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
@@ -328,29 +329,37 @@ def _list(path: str, listing: Listing, follow: Follow | None) -> Source:
 
 
 def follower(options: Options, observe: Observer) -> Follow:
-    """Return what fetches a sitemap that an index names, one at a time, and reads it.
+    """Return what fetches the sitemaps that an index names, one at a time, and reads them.
 
-    One that cannot be had is a row that says why; so is one that is an index itself.
+    One that cannot be had is a row that says why; so is one that is an index itself. What holds for the URLs of a list,
+    rates and robots.txt included, holds for them among themselves.
     """
     clock = SystemClock()
     choose = partial(reader_of, Form.SITEMAP, URL)
 
-    async def refuse(row: Row) -> AsyncGenerator[Row, None]:
-        yield replace(row, error=Error.of(ErrorKind.BAD_RECORD, "an index that an index names is not read"))
+    async def refuse(rows: Sequence[Row]) -> AsyncGenerator[Row, None]:
+        for row in rows:
+            yield replace(row, error=Error.of(ErrorKind.BAD_RECORD, "an index that an index names is not read"))
 
-    async def follow(row: Row) -> AsyncGenerator[Row, None]:
+    async def rows_of(row: Row, downloads: Downloads) -> AsyncGenerator[Row, None]:
         observe(Waiting(f"{row.source} is an index of sitemaps: reading {redact(row.text)}"))
         decision = Planner().plan(row)
-        if isinstance(decision, Request):
-            async with _fetching(options, NullSink(), clock) as fetch:
-                found = await download(decision, fetch, options, clock, observe)
-            if isinstance(found, bytes):
-                async with aclosing(ListSource(redact(row.text), choose, found, refuse).rows()) as rows:
-                    async for inner in rows:
-                        yield inner
-            else:
-                yield replace(row, error=found)
+        found = await downloads.get(decision) if isinstance(decision, Request) else None
+        if isinstance(found, bytes):
+            async with aclosing(ListSource(redact(row.text), choose, found, refuse).rows()) as rows:
+                async for inner in rows:
+                    yield inner
         else:
-            yield row  # it is no URL, which is told where the others are
+            yield replace(row, error=found)  # if it is no URL, that is told where the others are
+
+    async def follow(rows: Sequence[Row]) -> AsyncGenerator[Row, None]:
+        pages = Pages(MOST)
+        async with _fetching(options, pages, clock) as fetch:
+            engine = Inline(options, fetch, clock, Counters(clock.monotonic()), observe)
+            async with Downloads(engine, pages) as downloads:
+                for row in rows:
+                    async with aclosing(rows_of(row, downloads)) as found:
+                        async for each in found:
+                            yield each
 
     return follow

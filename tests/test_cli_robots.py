@@ -212,3 +212,65 @@ def test_workers(tmp_path: Path) -> None:
     assert sorted(set(outcomes(ran).values())) == ["fetched", "robots"]
     assert len(ran.records) == 61
     assert one.asked.count("/robots.txt") == another.asked.count("/robots.txt") == 1
+
+
+SITEMAP: Final = "<urlset><url><loc>{base}/{page}</loc></url></urlset>"
+
+
+def index(directory: Path, site: Site, *names: str) -> None:
+    """Write an index of sitemaps of this site, each of which names one page, and let it have them."""
+    for name in names:
+        site.replies[f"/{name}"] = answer(body=SITEMAP.format(base=site.base, page=f"page-{name}").encode())
+    entries = "".join(f"<sitemap><loc>{url}</loc></sitemap>" for url in site.urls(*names))
+    (directory / "index.xml").write_text(f"<sitemapindex>{entries}</sitemapindex>")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_sitemaps(tmp_path: Path, transport: str) -> None:
+    """Sitemaps that an index names are asked for only if that is allowed, and no sooner after each other than it says."""
+    rules = b"User-agent: *\nCrawl-delay: 0.2\nDisallow: /no"
+    with serving({"/robots.txt": answer(body=rules)}) as site:
+        index(tmp_path, site, "a.xml", "no.xml", "b.xml", "c.xml")
+        ran = get(tmp_path, transport, "index.xml", "--no-save")
+    assert outcomes(ran) == {
+        "no.xml": "robots",
+        **dict.fromkeys(("page-a.xml", "page-b.xml", "page-c.xml"), "fetched"),
+    }
+    assert "/no.xml" not in site.asked
+    at = [site.times[site.asked.index(f"/{name}.xml")] for name in "abc"]
+    assert at[2] - at[0] > 2 * 0.2 - 0.1
+
+
+def test_sitemaps_of_a_host(tmp_path: Path) -> None:
+    """The rate of a host holds for the sitemaps on it; one that asks to be left alone is, and is asked again."""
+    refused = threading.Event()
+
+    def later(handler: BaseHTTPRequestHandler) -> None:
+        if refused.is_set():
+            answer(body=SITEMAP.format(base="http://127.0.0.1:1", page="").encode())(handler)
+            return
+        refused.set()
+        handler.send_response(429)
+        handler.send_header("Retry-After", "1")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serving({}) as site:
+        index(tmp_path, site, "a.xml", "b.xml", "c.xml", "later.xml")
+        site.replies["/later.xml"] = later
+        words = ("--no-save", "--json", "--host-rate", "5", "--retries", "1")
+        ran = Command(tmp_path)("get", "index.xml", *words)
+    found = {record["url"].rpartition("/")[2]: record["ok"] for record in ran.records}
+    assert found == {"page-a.xml": True, "page-b.xml": True, "page-c.xml": True, "": False}
+    a, c, *tries = [site.times[n] for n, path in enumerate(site.asked) if path in ("/a.xml", "/c.xml", "/later.xml")]
+    assert c - a > 2 / 5 - 0.1
+    assert tries[1] - tries[0] > 0.9
+
+
+def test_sitemaps_elsewhere(tmp_path: Path) -> None:
+    """With ``--block-private`` no sitemap leads to this machine either; one that does is a record."""
+    with serving({}) as site:
+        index(tmp_path, site, "a.xml")
+        ran = Command(tmp_path)("get", "index.xml", "--no-save", "--json", "--block-private")
+    assert outcomes(ran) == {"a.xml": "blocked_address"}
+    assert site.asked == []

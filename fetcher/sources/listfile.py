@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final
 
@@ -14,8 +14,8 @@ from fetcher.sources.opener import chunks, rereadable
 #: Makes a reader for a list of this name that begins with these bytes.
 Choose = Callable[[str, bytes], Reader]
 
-#: Yields the rows of a list that a row of another list is.
-Follow = Callable[[Row], AsyncGenerator[Row, None]]
+#: Yields the rows of lists that are rows of another list.
+Follow = Callable[[Sequence[Row]], AsyncGenerator[Row, None]]
 
 #: A reader is chosen when there are so many bytes, or a whole line, or nothing more comes.
 _ENOUGH: Final = 4_096
@@ -32,8 +32,8 @@ class ListSource:
     ) -> None:
         """Read the file ``path``, or standard input for ``-``.
 
-        With ``content`` read that instead: bytes, or an open descriptor, which stays open. ``follow`` says what rows a
-        nested list has; without it, a nested list is a row.
+        With ``content`` read that instead: bytes, or an open descriptor, which stays open. ``follow`` says what rows
+        nested lists have; without it, a nested list is a row.
         """
         self.name = shown(path)
         self._choose = choose
@@ -53,19 +53,20 @@ class ListSource:
                             yield row
                     finally:
                         line = reader.line
-                    for row in reader.nested:
-                        async with aclosing(self._rows_of(row)) as rows:
-                            async for inner in rows:
-                                yield inner
+                    if reader.nested:
+                        async with aclosing(self._rows_of(reader.nested)) as rows:
+                            async for row in rows:
+                                yield row
                     piece = await anext(pieces, None)
             for row in reader.end():
                 yield row
         except ReadError as error:
             yield unreadable(self.name, error, line)
 
-    async def _rows_of(self, nested: Row) -> AsyncGenerator[Row, None]:
+    async def _rows_of(self, nested: Sequence[Row]) -> AsyncGenerator[Row, None]:
         if self._follow is None:
-            yield nested
+            for row in nested:
+                yield row
             return
         async with aclosing(self._follow(nested)) as rows:
             async for row in rows:
