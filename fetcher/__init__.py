@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fetcher.api import fetch_all, fetch_one
-    from fetcher.details import Item
+    from fetcher.api import Item, fetch_all, fetch_one
     from fetcher.errors import BusyError, Error, ErrorKind, LocalError, UsageError
     from fetcher.model import Outcome, Record, Request, Summary
     from fetcher.options import Bounds, Existing, HostOptions, Limits, Options, Output, Retries, Timeouts, Tls
@@ -43,8 +42,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "api": ("fetch_all", "fetch_one"),
-    "details": ("Item",),
+    "api": ("Item", "fetch_all", "fetch_one"),
     "errors": ("BusyError", "Error", "ErrorKind", "LocalError", "UsageError"),
     "model": ("Outcome", "Record", "Request", "Summary"),
     "options": ("Bounds", "Existing", "HostOptions", "Limits", "Options", "Output", "Retries", "Timeouts", "Tls"),

@@ -15,6 +15,8 @@ from fetcher.run import Run
 from fetcher.sources.base import Source
 from fetcher.wiring import Ears, opened, prepare
 
+__all__ = ["Item", "fetch_all", "fetch_one"]
+
 prepare(Options())  # imported with this module, not in its caller's loop
 
 #: How many records may wait for the caller before fetching slows down.
