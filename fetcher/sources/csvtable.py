@@ -7,7 +7,7 @@ from typing import Final
 from fetcher.columns import bad_row, row_of
 from fetcher.model import Row
 from fetcher.sources.base import FormError
-from fetcher.sources.framing import MAX_LINE, Framer, Lines
+from fetcher.sources.framing import MAX_LINE, LineReader, Lines
 from fetcher.text import place, printable
 
 #: What may part the cells; of several that would do, the first.
@@ -17,22 +17,25 @@ _SHOWN: Final = 200
 _MOST_OPEN: Final = 50
 
 
-class CsvReader:
-    """One row per line of a table, with the URL in the column of that name; see :func:`fetcher.columns.row_of`.
+def csv_reader(source: str, column: str, comma: str | None = None) -> LineReader:
+    """Return a reader of the rows of a table, with the URL in the column of that name; see :func:`fetcher.columns.row_of`.
 
     A quoted cell may hold line ends; the row's line is then where it begins. Blank lines ask for nothing. ``comma`` is
     what parts the cells, found out from the first line if it is None. A row with more cells than the first line has
     is bad, since a URL with a comma in it may have been cut; one with fewer lacks the last ones.
     """
+    table = _Table(source, column, comma)
+    return LineReader(table.rows, rest=table.rest)
 
-    nested = ()
 
-    def __init__(self, source: str, column: str, comma: str | None = None) -> None:
+class _Table:
+    """Makes rows of lines, and holds those of a row that has not ended."""
+
+    def __init__(self, source: str, column: str, comma: str | None) -> None:
         self._source = source
         self._column = column
         self._comma = comma
         self._header: list[str] = []
-        self._framer = Framer()
         #: Lines of a row that has not ended yet, the number of the first, and their length in bytes; how often they were
         #: found to end within quotes, and the quotes since.
         self._held: list[str] = []
@@ -41,28 +44,13 @@ class CsvReader:
         self._open = 0
         self._quotes = 0
 
-    @property
-    def line(self) -> int:
-        """How many lines have been read."""
-        return self._framer.line
-
-    def feed(self, piece: bytes) -> Iterator[Row]:
-        """Yield the rows that end in this piece."""
-        for lines in self._framer.feed(piece):
-            yield from self._parse(lines)
-
-    def end(self) -> Iterator[Row]:
-        """Yield the last row; one whose quotes are still open is bad."""
-        for lines in self._framer.end():
-            yield from self._parse(lines)
+    def rest(self) -> Iterator[Row]:
+        """Yield the row whose quotes are still open, which is bad."""
         if self._held:
             yield self._bad("a quote that is never closed")
 
-    def tally(self, piece: bytes) -> int:
-        """Return how many rows end in this piece."""
-        return sum(1 for _ in self.feed(piece))
-
-    def _parse(self, lines: Lines) -> Iterator[Row]:
+    def rows(self, lines: Lines) -> Iterator[Row]:
+        """Yield the rows that end in these lines; raises FormError if the first one does not name the column."""
         for number, raw in enumerate(lines.data.split(b"\n"), lines.first):
             if not self._held:
                 self._first, self._size, self._open, self._quotes = number, 0, 0, 1

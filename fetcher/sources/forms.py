@@ -5,11 +5,11 @@ from typing import Final
 
 from fetcher.options import Form
 from fetcher.sources.base import FormError, Reader
-from fetcher.sources.csvtable import CsvReader, header_of
-from fetcher.sources.ndjson import NdjsonReader
+from fetcher.sources.csvtable import csv_reader, header_of
+from fetcher.sources.ndjson import ndjson_reader
 from fetcher.sources.parquet import MAGIC
 from fetcher.sources.sitemap import SitemapReader
-from fetcher.sources.text import TextReader
+from fetcher.sources.text import text_reader
 
 _PACKED: Final = (".gz", ".gzip", ".zst", ".zstd")
 _ENDINGS: Final = {
@@ -50,14 +50,14 @@ def reader_of(form: Form, column: str, source: str, head: bytes) -> Reader:
     """Return the reader of a list that begins so; raises FormError if it cannot be read like this."""
     match by_bytes(head, column) if form is Form.AUTO else form:
         case Form.NDJSON:
-            return NdjsonReader(source, column)
+            return ndjson_reader(source, column)
         case Form.CSV:
-            return CsvReader(source, column)
+            return csv_reader(source, column)
         case Form.TSV:
-            return CsvReader(source, column, "\t")
+            return csv_reader(source, column, "\t")
         case Form.SITEMAP:
             return SitemapReader(source)
         case Form.PARQUET:
             raise FormError("Parquet can be read only from a file that is not packed, named *.parquet")
         case _:
-            return TextReader(source, column)
+            return text_reader(source, column)

@@ -1,9 +1,10 @@
-"""L2: bytes that come in pieces of any size, cut into whole lines."""
+"""L2: bytes that come in pieces of any size, cut into whole lines, and read by them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from fetcher.model import Row
 from fetcher.sources.base import ReadError
 
 #: The longest line that is kept whole, in bytes without its line end.
@@ -78,3 +79,44 @@ class Framer:
         self._held.clear()
         self._dropped = 0
         return lines
+
+
+class LineReader:
+    """Reads a list line by line; see Reader.
+
+    ``rows`` makes the rows that end in some lines, ``tally`` only counts them, and ``rest`` makes those that were waiting
+    for more lines.
+    """
+
+    nested = ()
+
+    def __init__(
+        self,
+        rows: Callable[[Lines], Iterable[Row]],
+        tally: Callable[[Lines], int] | None = None,
+        rest: Callable[[], Iterable[Row]] = tuple,
+    ) -> None:
+        self._framer = Framer()
+        self._rows = rows
+        self._tally = tally or (lambda lines: sum(1 for _ in rows(lines)))
+        self._rest = rest
+
+    @property
+    def line(self) -> int:
+        """How many lines have been read."""
+        return self._framer.line
+
+    def feed(self, piece: bytes) -> Iterator[Row]:
+        """Yield the rows of the lines that end in this piece."""
+        for lines in self._framer.feed(piece):
+            yield from self._rows(lines)
+
+    def end(self) -> Iterator[Row]:
+        """Yield the rows of a last line that has no newline, and those that were waiting for more."""
+        for lines in self._framer.end():
+            yield from self._rows(lines)
+        yield from self._rest()
+
+    def tally(self, piece: bytes) -> int:
+        """Return how many rows the lines that end in this piece make."""
+        return sum(map(self._tally, self._framer.feed(piece)))

@@ -8,7 +8,7 @@ import orjson
 
 from fetcher.columns import bad_row, row_of
 from fetcher.model import Row
-from fetcher.sources.framing import MAX_LINE, Framer, Lines
+from fetcher.sources.framing import MAX_LINE, LineReader, Lines
 from fetcher.text import place
 
 _BLANKS: Final = b" \t\r"
@@ -16,47 +16,22 @@ _BLANKS: Final = b" \t\r"
 _OBJECT: Final = re.compile(rb'\{[ \t]*["}]')
 
 
-class NdjsonReader:
-    """One object of JSON per line, with the URL in ``column``; see :func:`fetcher.columns.row_of` for the others.
+def ndjson_reader(source: str, column: str) -> LineReader:
+    """Return a reader of one object of JSON per line, with the URL in ``column``; see :func:`fetcher.columns.row_of`.
 
     Blank lines and those that start with ``#`` ask for nothing but are counted. Any other line is a row, bad if it is
     no object; its text may hold secrets, so the row does not have it.
     """
+    return LineReader(lambda lines: _rows(source, lines, column), lambda lines: sum(1 for _ in asking(lines)))
 
-    nested = ()
 
-    def __init__(self, source: str, column: str) -> None:
-        self._source = source
-        self._column = column
-        self._framer = Framer()
-
-    @property
-    def line(self) -> int:
-        """How many lines have been read."""
-        return self._framer.line
-
-    def feed(self, piece: bytes) -> Iterator[Row]:
-        """Yield the rows of the lines that end in this piece."""
-        for lines in self._framer.feed(piece):
-            yield from self._parse(lines)
-
-    def end(self) -> Iterator[Row]:
-        """Yield the row of a last line that has no newline."""
-        for lines in self._framer.end():
-            yield from self._parse(lines)
-
-    def tally(self, piece: bytes) -> int:
-        """Return how many lines are neither blank nor comments."""
-        return sum(1 for lines in self._framer.feed(piece) for _ in asking(lines))
-
-    def _parse(self, lines: Lines) -> Iterator[Row]:
-        for number, line in asking(lines):
-            if lines.dropped:
-                length = len(lines.data) + lines.dropped
-                message = f"line too long: {length:,} bytes, at most {MAX_LINE:,}"
-                yield bad_row(self._source, number, f"{message} ({place(self._source, number)})")
-            else:
-                yield object_row(self._source, number, line, self._column)
+def _rows(source: str, lines: Lines, column: str) -> Iterator[Row]:
+    for number, line in asking(lines):
+        if lines.dropped:
+            message = f"line too long: {len(lines.data) + lines.dropped:,} bytes, at most {MAX_LINE:,}"
+            yield bad_row(source, number, f"{message} ({place(source, number)})")
+        else:
+            yield object_row(source, number, line, column)
 
 
 def begins_object(line: bytes) -> bool:

@@ -7,7 +7,7 @@ from typing import Final
 from fetcher.columns import bad_row
 from fetcher.errors import Error, ErrorKind
 from fetcher.model import Row
-from fetcher.sources.framing import MAX_LINE, Framer, Lines
+from fetcher.sources.framing import MAX_LINE, LineReader, Lines
 from fetcher.sources.ndjson import asking, begins_object, object_row
 from fetcher.text import middle_cut, place, printable
 
@@ -19,38 +19,13 @@ _BLANK_BYTES: Final = _BLANKS.encode()
 _ASKING: Final = re.compile(rb"\n[ \t\r]*+[^ \t\r\n#]")
 
 
-class TextReader:
-    r"""One URL per line; one that begins with ``{"`` is an object as in NDJSON.
+def text_reader(source: str, column: str) -> LineReader:
+    r"""Return a reader of one URL per line; a line that begins with ``{"`` is an object as in NDJSON.
 
     Blank lines and those that start with ``#`` ask for nothing but are counted; outer blanks, CRLF and a
     UTF-8 byte order mark are fine. Lines end in ``\n``. The URL of an object stands in ``column``.
     """
-
-    nested = ()
-
-    def __init__(self, source: str, column: str) -> None:
-        self._source = source
-        self._column = column
-        self._framer = Framer()
-
-    @property
-    def line(self) -> int:
-        """How many lines have been read."""
-        return self._framer.line
-
-    def feed(self, piece: bytes) -> Iterator[Row]:
-        """Yield one row per line that asks for a fetch."""
-        for lines in self._framer.feed(piece):
-            yield from parse(self._source, lines, self._column)
-
-    def end(self) -> Iterator[Row]:
-        """Yield the row of a last line that has no newline."""
-        for lines in self._framer.end():
-            yield from parse(self._source, lines, self._column)
-
-    def tally(self, piece: bytes) -> int:
-        """Return how many lines ask for a fetch."""
-        return sum(map(tally, self._framer.feed(piece)))
+    return LineReader(lambda lines: parse(source, lines, column), tally)
 
 
 def parse(source: str, lines: Lines, column: str) -> Iterator[Row]:
