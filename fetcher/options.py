@@ -184,7 +184,7 @@ class Output:
     """Where bodies and state go, what they are called, and what happens to those already there.
 
     An archive takes no more bodies once it has ``rotate`` bytes. With ``store``, a URL such as ``s3://bucket/prefix``,
-    bodies go there, and only the state to ``directory``.
+    bodies go there, and only the state to ``directory``, and archives until they are finished.
     ``wait`` is how many seconds to wait while another run uses the directory.
     """
 
@@ -200,7 +200,6 @@ class Output:
     def __post_init__(self) -> None:
         _require(self.rotate >= 1, "rotate must be at least 1 byte")
         archived = self.format is not Format.FILES
-        _require(not archived or self.store is None, f"--format {self.format} goes to a directory, not to a store")
         _require(
             not archived or self.name == DEFAULT_NAME,
             "--name is for --format files: in an archive bodies have no names",

@@ -35,7 +35,7 @@ from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
 from fetcher.sinks.base import NameGiver, Sink
 from fetcher.sinks.files import FilesSink, Naming
-from fetcher.sinks.formats import archive, mend_all
+from fetcher.sinks.formats import archive, finished, mend_all
 from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
 from fetcher.sinks.shards import Rotation, ShardsSink
@@ -104,8 +104,9 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
             for notice in journal.notices:
                 ears.observe(Notice(notice))
             if not options.dry_run:
-                await _mend(directory, disk)
-                stack.push_async_callback(_mend, directory, disk)  # what workers leave that die
+                await _mend(directory, disk, objects)
+                # What workers leave that die, and the last archives on their way to a store.
+                stack.push_async_callback(_mend, directory, disk, objects)
                 place = _Place(options.output, Partials(journal.partial), naming, disk, ears.clock, objects=objects)
                 sink = await stack.enter_async_context(_stored(place))
                 if isinstance(sink, FilesSink):
@@ -147,7 +148,7 @@ class _Place:
 async def _stored(place: _Place) -> AsyncIterator[Sink]:
     """Open the sink of the format."""
     output = place.output
-    if place.objects is not None:
+    if output.format is Format.FILES and place.objects is not None:
         from fetcher.sinks.objects import ObjectsSink  # noqa: PLC0415
 
         yield ObjectsSink(place.objects, place.naming, place.disk)
@@ -159,7 +160,8 @@ async def _stored(place: _Place) -> AsyncIterator[Sink]:
             yield FilesSink(output.directory, place.partials, place.naming, place.disk, small)
         return
     rotation = Rotation(size=output.rotate, first=place.number + 1, step=place.processes)
-    async with ShardsSink(output.directory, archive(output.format), rotation, place.disk, place.clock) as sink:
+    form, disk = archive(output.format), place.disk
+    async with ShardsSink(output.directory, form, rotation, disk, place.clock, place.objects) as sink:
         yield sink
 
 
@@ -179,10 +181,13 @@ async def _copy(objects: "ObjectStore", directory: Path) -> None:
             await objects.copy(directory / name, name)
 
 
-async def _mend(directory: Path, disk: Disk) -> None:
-    """Finish the archives of processes that have died; raises LocalError."""
+async def _mend(directory: Path, disk: Disk, objects: "ObjectStore | None") -> None:
+    """Finish the archives of processes that have died, and send all that are for a store; raises LocalError."""
     try:
         await whole(disk.run(mend_all, directory))
+        if objects is not None:
+            for path in await disk.run(finished, directory):
+                await objects.send(path)
     except OSError as error:
         raise LocalError(f"cannot finish {error.filename or directory}: {words_of(error, str(error))}") from error
 
@@ -195,7 +200,8 @@ def prepare(options: Options) -> None:
     maker(options)
     if options.output.save and options.output.format is not Format.FILES:
         archive(options.output.format)
-    if _objects(options.output) is not None and Template.parse(options.output.name).needs_body:
+    named = options.output.format is Format.FILES
+    if _objects(options.output) is not None and named and Template.parse(options.output.name).needs_body:
         raise UsageError("--name: an object cannot be called by its own hash; {urlhash} can be had")
 
 

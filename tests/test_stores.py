@@ -15,10 +15,9 @@ from typing import Self
 import pytest
 
 from fetcher.disk import Disk
-from fetcher.errors import LocalError, UsageError
+from fetcher.errors import LocalError
 from fetcher.model import Record
 from fetcher.naming import Template
-from fetcher.options import Format, Output
 from fetcher.sinks import objects
 from fetcher.sinks.files import Naming
 from fetcher.sinks.objects import ObjectsSink, ObjectStore
@@ -166,12 +165,6 @@ def test_what_is_there(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ObjectStore(f"{bucket.url}/").has(Record(url="u", source="s", line=1, outcome="fetched", bytes=0))  # type: ignore[arg-type]
 
 
-def test_refused_formats() -> None:
-    """Archives go to a directory."""
-    with pytest.raises(UsageError, match="not to a store"):
-        Output(format=Format.WARC, store="s3://b")
-
-
 # --- the command
 
 
@@ -284,7 +277,7 @@ def test_verify_without_an_answer(closed_port: int, run_fetcher: Command) -> Non
         (("-o", "s3://key:SECRET@b"), "credentials come from the environment"),
         (("-o", "az://container"), "cannot use az://container: "),
         (("-o", "s3://b", "--name", "{sha256}"), "cannot be called by its own hash"),
-        (("-o", "s3://b", "--format", "tar"), "goes to a directory"),
+        (("-o", "s3://b", "--format", "tar", "--name", "{n}"), "--name is for --format files"),
     ],
 )
 def test_refused(words: tuple[str, ...], said: str, run_fetcher: Command, tmp_path: Path) -> None:

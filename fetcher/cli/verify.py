@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from fetcher.cli.env import Environment, command_words
 from fetcher.cli.records import warn
 from fetcher.clock import SystemClock
 from fetcher.errors import UsageError
-from fetcher.replay import JOURNAL, Past
+from fetcher.replay import JOURNAL, Past, archive_of
 from fetcher.sinks.formats import Reader
 from fetcher.status import ExitStatus
 from fetcher.text import harmless_json, printable, size_text, span_text
@@ -62,13 +63,15 @@ def _opened(directory: Path, store: str | None) -> Iterator[tuple[Past, Place]]:
             yield past, Directory(directory, Reader().body_in)
         return
     from fetcher.sinks.objects import ObjectStore
+    from fetcher.sinks.stored import StoredBodies
 
     objects = ObjectStore(store)
     with ExitStack() as stack:
         if not (directory / JOURNAL).exists():
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="fetcher-")))
             _copy(objects, directory / JOURNAL)
-        yield stack.enter_context(Past(directory)), objects
+        bodies = stack.enter_context(StoredBodies(objects, partial(archive_of, directory), Reader().body_in))
+        yield stack.enter_context(Past(directory)), bodies
 
 
 def _copy(objects: "ObjectStore", journal: Path) -> None:

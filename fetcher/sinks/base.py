@@ -120,6 +120,21 @@ class Archive(Protocol):
         ...
 
 
+class Depot(Protocol):
+    """Where finished archives go, if they do not stay in their directory."""
+
+    def holds(self, name: str) -> bool:
+        """Tell whether there is an archive of that name; blocks. Raises LocalError."""
+        ...
+
+    async def send(self, path: Path) -> None:
+        """Put an archive there under its own name, whole, and then remove the file; raises LocalError.
+
+        A cancellation leaves the file, to be sent again.
+        """
+        ...
+
+
 class Name(NamedTuple):
     """The relative path that a body gets, and whether an earlier run has made the file there for the same URL."""
 

@@ -43,6 +43,11 @@ def mend_all(directory: Path) -> None:
     mend(directory, archive_named)
 
 
+def finished(directory: Path) -> list[Path]:
+    """Return the archives in a directory that have their names; raises OSError, UsageError as :func:`mend_all` does."""
+    return [path for path in sorted(directory.iterdir()) if path.is_file() and archive_named(path.name) is not None]
+
+
 def archive_named(name: str) -> Archive | None:
     """Return how bodies lie in a file of that name, None if it is no archive; raises UsageError."""
     suffix = name.removesuffix(".gz").rpartition(".")[2]

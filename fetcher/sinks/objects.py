@@ -27,6 +27,7 @@ from fetcher.sinks.base import NameGiver, check_digest
 BLOCK: Final = 1 << 20
 #: Bytes of a part. Stores take 10,000 of them, so a body can have 83 GB.
 _PART: Final = 8 << 20
+_PARTS: Final = 9_999
 #: So many bodies go in parts at once; each holds two of them.
 _UPLOADS: Final = 4
 #: Larger pieces are hashed on a thread, in bytes: hashing takes longer than the hop.
@@ -68,9 +69,6 @@ class ObjectStore:
     Raises UsageError if that names no store, or without obstore.
     """
 
-    #: How many are read at once, which waits for the store more than for the processor.
-    threads: Final = 8
-
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.obstore = load()
@@ -106,13 +104,26 @@ class ObjectStore:
             try:
                 if self._sizes is None and self._asked > _ASKED:
                     self._sizes = self._listed()
-                if self._sizes is not None and self._sizes.get(hash64(record.path)) == record.bytes:
-                    return True
-                return bool(self.obstore.head(self.store, record.path)["size"] == record.bytes)
+                size = None if self._sizes is None else self._sizes.get(hash64(record.path))
+                return _has(record, size) or _has(record, self.obstore.head(self.store, record.path)["size"])
             except FileNotFoundError:
                 return False
             except self.obstore.exceptions.BaseError as error:
                 raise OSError(_reason(error)) from error
+
+    def holds(self, name: str) -> bool:
+        """Tell whether there is an object of that name; see Depot."""
+        return self._size(name) >= 0
+
+    async def send(self, path: Path) -> None:
+        """Put a file under its own name, then remove it; see Depot."""
+        try:
+            size = await asyncio.to_thread(os.path.getsize, path)
+            part = max(_PART, size // _PARTS)
+            await self.obstore.put_async(self.store, path.name, path, chunk_size=part, max_concurrency=2)
+            await asyncio.to_thread(os.unlink, path)
+        except self.failures as error:
+            raise self.failure(error) from error
 
     async def copy(self, file: Path, key: str) -> None:
         """Put a file; raises LocalError."""
@@ -127,18 +138,20 @@ class ObjectStore:
         except self.failures as error:
             raise self.failure(error) from error
 
-    def pieces(self, record: Record) -> Iterator[bytes]:
-        """Yield the object that a record tells of, as :meth:`read` does."""
-        return self.read(record.path or "")
+    def read(self, key: str, begin: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """Yield an object from a byte on, so many if it has them; blocks.
 
-    def read(self, key: str) -> Iterator[bytes]:
-        """Yield an object from its beginning; blocks. Raises FileNotFoundError if there is none, LocalError."""
+        Raises FileNotFoundError if there is none, ValueError if it ends before, LocalError.
+        """
+        options = {} if size is None else {"range": (begin, begin + size)}
         try:
-            for piece in self.obstore.get(self.store, key).stream(BLOCK):
+            for piece in self.obstore.get(self.store, key, options=options).stream(BLOCK):
                 yield bytes(piece)
         except FileNotFoundError:
             raise
         except self.failures as error:
+            if begin and self._size(key) <= begin:
+                raise ValueError("it ends before") from error
             raise self.failure(error) from error
 
     def paths(self) -> Iterator[str]:
@@ -147,6 +160,15 @@ class ObjectStore:
             for objects in self.obstore.list(self.store):
                 keys = (str(each["path"]) for each in objects)
                 yield from (key for key in keys if not key.startswith(f"{STATE_DIRECTORY}/"))
+        except self.failures as error:
+            raise self.failure(error) from error
+
+    def _size(self, key: str) -> int:
+        """Return the bytes of an object, -1 if there is none; raises LocalError."""
+        try:
+            return int(self.obstore.head(self.store, key)["size"])
+        except FileNotFoundError:
+            return -1
         except self.failures as error:
             raise self.failure(error) from error
 
@@ -292,6 +314,13 @@ class _ObjectWriter:
         if self._has_turn:
             self._has_turn = False
             self._sink.uploads.release()
+
+
+def _has(record: Record, size: int | None) -> bool:
+    """Tell whether an object of that size has what a record tells of: it is the body, or an archive with its entry."""
+    if size is None or record.offset is None:
+        return size == record.bytes
+    return size >= record.offset + (record.length or 0)
 
 
 def _attributes(request: Request, head: Head) -> Mapping[str, str]:

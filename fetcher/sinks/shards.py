@@ -1,7 +1,7 @@
 """L2: bodies one behind the other in archives, each visible under its name when it is finished.
 
 DIR/.fetcher/open/NAME    an archive that grows; one file per process, which only appends
-DIR/NAME                  the same, finished
+DIR/NAME                  the same, finished; from here it goes to a depot, if there is one
 
 A body stands whole in its archive before its record is written. What a crash leaves is mended by the next run: cut back
 to the last whole entry and finished, so nothing that a record tells of is lost. A body whose record was not written is
@@ -25,7 +25,7 @@ from fetcher.disk import Disk
 from fetcher.errors import ErrorKind, FetchError, LocalError, words_of
 from fetcher.model import Head, Request, Stored, timestamp
 from fetcher.naming import OPEN, STATE_DIRECTORY
-from fetcher.sinks.base import Archive, Entry, check_digest
+from fetcher.sinks.base import Archive, Depot, Entry, check_digest
 from fetcher.sinks.spool import Spool
 from fetcher.text import size_text
 
@@ -49,12 +49,23 @@ class ShardsSink:
     """Keeps bodies in archives below ``directory``; an async context manager, which finishes the last one on leaving.
 
     A body is put together among the ``partials`` and appended when it is whole, one at a time. Nothing is synced.
+    With a ``depot`` the next body is appended when the archive before has got there; whoever opened this sends the last.
     """
 
-    def __init__(self, directory: Path, archive: Archive, rotation: Rotation, disk: Disk, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        archive: Archive,
+        rotation: Rotation,
+        disk: Disk,
+        clock: Clock,
+        depot: Depot | None = None,
+    ) -> None:
         self.disk = disk
         self.clock = clock
         self.archive = archive
+        self._depot = depot
+        self._finished = ""
         self._directory = directory
         self._rotation = rotation
         self._serial = rotation.first
@@ -94,9 +105,13 @@ class ShardsSink:
         """Append a whole body; raises LocalError."""
         async with self._turn:
             try:
-                return await whole(self.disk.run(self._keep, request, head, at, spool))
+                stored = await whole(self.disk.run(self._keep, request, head, at, spool))
             except OSError as error:
                 raise self.failure(error) from error
+            finished, self._finished = self._finished, ""
+            if finished and self._depot is not None:
+                await self._depot.send(self._directory / finished)
+            return stored
 
     def failure(self, error: OSError) -> LocalError:
         """Return what a failure of the disk means to a run."""
@@ -134,7 +149,7 @@ class ShardsSink:
         while True:
             name = f"fetcher-{stamp}-{self._serial:05}{self.archive.suffix}"
             self._serial += self._rotation.step
-            if (self._directory / name).exists():
+            if (self._directory / name).exists() or (self._depot is not None and self._depot.holds(name)):
                 continue
             with suppress(FileExistsError):
                 descriptor = os.open(self._open(name), _NEW, 0o666)
@@ -151,6 +166,7 @@ class ShardsSink:
             self._open(name).unlink()
         elif name:
             self.archive.finish(self._open(name), self._directory / name)
+            self._finished = name
 
     def _open(self, name: str) -> Path:
         return self._directory / OPEN / name
