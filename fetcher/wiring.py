@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from fetcher.engines.base import Engine
     from fetcher.engines.processes import Processes
     from fetcher.engines.worker import Assignment, Desk
-    from fetcher.sinks.objects import ObjectStore
+    from fetcher.sinks.store import ObjectStore
 
 USER_AGENT: Final = f"fetcher/{__version__}"
 
@@ -151,7 +151,7 @@ async def _stored(place: _Place) -> AsyncIterator[Sink]:
     if output.format is Format.FILES and place.objects is not None:
         from fetcher.sinks.objects import ObjectsSink  # noqa: PLC0415
 
-        yield ObjectsSink(place.objects, place.naming, place.disk)
+        yield ObjectsSink(place.objects, partial_in(output.directory), place.naming, place.disk)
         return
     if output.format is Format.FILES:
         # With workers every processor has enough to do.
@@ -169,7 +169,7 @@ def _objects(output: Output) -> "ObjectStore | None":
     """Return the store that bodies go to, if they go to one; raises UsageError."""
     if output.store is None or not output.save:
         return None
-    from fetcher.sinks.objects import ObjectStore  # noqa: PLC0415
+    from fetcher.sinks.store import ObjectStore  # noqa: PLC0415
 
     return ObjectStore(output.store)
 
@@ -200,9 +200,7 @@ def prepare(options: Options) -> None:
     maker(options)
     if options.output.save and options.output.format is not Format.FILES:
         archive(options.output.format)
-    named = options.output.format is Format.FILES
-    if _objects(options.output) is not None and named and Template.parse(options.output.name).needs_body:
-        raise UsageError("--name: an object cannot be called by its own hash; {urlhash} can be had")
+    _objects(options.output)
 
 
 class Maker(Protocol):

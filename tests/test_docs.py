@@ -30,7 +30,7 @@ from fetcher.naming import Template, Told
 from fetcher.options import Command, Limits, Retries, Timeouts
 from fetcher.plan import Planner
 from fetcher.run import GRACE
-from fetcher.sinks import files, objects, parquet, tar, warc
+from fetcher.sinks import files, objects, parquet, store, tar, warc
 from fetcher.sources.framing import MAX_LINE
 from fetcher.status import ExitStatus
 from fetcher.transport import connector, session
@@ -263,7 +263,7 @@ def test_bounds() -> None:
         (README, f"gives transfers {GRACE:g} s to finish"),
         (README, f"at least {files._WORTH // 1024} KiB"),
         (FORMATS, f"of the last {warc._REMEMBERED:,} of {warc._WORTH} bytes or more"),
-        (FORMATS, f"than {objects.BLOCK >> 20} MiB goes in parts of {objects._PART >> 20} MiB, four such bodies"),
+        (FORMATS, f"than {objects.BLOCK >> 20} MiB goes in parts of {store.PART >> 20} MiB, four such bodies"),
         (FORMATS, f"{parquet._GROUP >> 20} MiB of bodies or less"),
         (FORMATS, f"more than {parquet.ParquetArchive.most // 10**6} MB fails"),
         (FORMATS, " ".join(tar.FACTS)),

@@ -18,9 +18,11 @@ from fetcher.disk import Disk
 from fetcher.errors import LocalError
 from fetcher.model import Record
 from fetcher.naming import Template
-from fetcher.sinks import objects
+from fetcher.sinks import objects, spool
+from fetcher.sinks import store as stores
 from fetcher.sinks.files import Naming
-from fetcher.sinks.objects import ObjectsSink, ObjectStore
+from fetcher.sinks.objects import ObjectsSink
+from fetcher.sinks.store import ObjectStore
 from tests import azure, s3
 from tests.answers import body_of
 from tests.command import Command
@@ -60,10 +62,10 @@ def bucket(bucket_named: Buckets, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.fixture
-def sink(bucket: Bucket) -> Iterator[ObjectsSink]:
+def sink(bucket: Bucket, tmp_path: Path) -> Iterator[ObjectsSink]:
     """A sink for the bucket."""
     with Disk() as disk:
-        yield ObjectsSink(ObjectStore(bucket.url), named("{host}/{path}"), disk)
+        yield ObjectsSink(ObjectStore(bucket.url), tmp_path, named("{host}/{path}"), disk)
 
 
 def named(template: str) -> Naming:
@@ -100,6 +102,36 @@ class TestObjects(SinkContract):
         return Place(sink, lambda: Shown(bucket), bucket.uploads, descriptors=files_open)
 
 
+class TestNamedByBody(SinkContract):
+    @pytest.fixture
+    def place(self, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+        """Objects named by what is in them; what has more than 1,000 bytes is put together in a file, and goes in parts."""
+        monkeypatch.setattr(objects, "BLOCK", 1_000)
+        monkeypatch.setattr(spool, "BLOCK", 1_000)
+        with Disk() as disk:
+            sink = ObjectsSink(ObjectStore(bucket.url), tmp_path, named("{sha256:.2}/{sha256}{ext}"), disk)
+            yield Place(sink, lambda: Shown(bucket), bucket.uploads, descriptors=files_open)
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+async def test_equal_bodies_are_one_object(size: int, bucket: Bucket, tmp_path: Path) -> None:
+    """Equal bodies of a run, and of a later one that remembers nothing, are put once; anothers' object is left alone."""
+    body, another = body_of("a", size), body_of("b", size)
+    taken = f"{sha256(another).hexdigest()}.txt"
+    bucket.put(taken, b"mine")
+    put: list[str] = []
+    with Disk() as disk:
+        for _ in range(2):
+            sink = ObjectsSink(ObjectStore(bucket.url), tmp_path, named("{sha256}{ext}"), disk)
+            for url, each in (("http://h/a", body), ("http://h/b", body), ("http://h/c", another)):
+                stored = await store(sink, url, [each])
+                put.append(str(stored.path))
+    assert put[:3] == put[3:]
+    assert put[0] == put[1] == f"{sha256(body).hexdigest()}.txt"
+    assert "~" in put[2]
+    assert bucket.objects() == {put[0]: body, put[2]: another, taken: b"mine"}
+
+
 async def test_anothers_object_is_left_alone(bucket: Bucket, sink: ObjectsSink) -> None:
     """A body takes another name than what no run has made, whatever its size; its own is replaced."""
     large = b"x" * 2_000_000
@@ -107,7 +139,7 @@ async def test_anothers_object_is_left_alone(bucket: Bucket, sink: ObjectsSink) 
     bucket.put("h/b.txt", b"mine")
     first = [await store(sink, "http://h/a", [b"a"]), await store(sink, "http://h/b", [large])]
     assert all(each.path is not None and "~" in each.path for each in first)
-    again = ObjectsSink(sink.store, named("{host}/{path}"), sink.disk)  # which remembers nothing
+    again = ObjectsSink(sink.store, sink.directory, named("{host}/{path}"), sink.disk)  # which remembers nothing
     second = [await store(again, "http://h/a", [b"A"]), await store(again, "http://h/b", [large + b"!"])]
     assert [each.path for each in first] == [each.path for each in second]
     expected = {"h/a.txt": b"mine", "h/b.txt": b"mine", str(first[0].path): b"A", str(first[1].path): large + b"!"}
@@ -138,11 +170,11 @@ async def test_long_names_and_odd_types(bucket: Bucket, sink: ObjectsSink) -> No
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
-async def test_a_store_that_fails(bucket: Bucket, size: int) -> None:
+async def test_a_store_that_fails(size: int, bucket: Bucket, tmp_path: Path) -> None:
     """A failure of the store is one of this machine's, in a few words, without an address or a secret."""
     nowhere = f"{bucket.url.partition(':')[0]}://no-such-bucket/x"
     with Disk() as disk:
-        sink = ObjectsSink(ObjectStore(nowhere), named("{path}"), disk)
+        sink = ObjectsSink(ObjectStore(nowhere), tmp_path, named("{path}"), disk)
         with pytest.raises(LocalError) as failed:
             await store(sink, "http://h/a", [body_of("a", size)])
     assert failed.value.message.startswith(f"{nowhere}: ")
@@ -153,7 +185,7 @@ async def test_a_store_that_fails(bucket: Bucket, size: int) -> None:
 
 def test_what_is_there(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few objects are looked for one by one, many in the listing, and what is not in it once more."""
-    monkeypatch.setattr(objects, "_ASKED", 3)
+    monkeypatch.setattr(stores, "_ASKED", 3)
     there = ObjectStore(bucket.url)
     for n in range(4):
         bucket.put(f"a/{n}", b"x" * n)
@@ -268,6 +300,24 @@ def test_verify_without_an_answer(closed_port: int, run_fetcher: Command) -> Non
     assert ran.stderr.startswith("fetcher: s3://bucket/x: ")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_names_from_bodies(workers: str, bucket: Bucket, server: Scope, run_fetcher: Command) -> None:
+    """Equal bodies of one run are one object; the next run has nothing to fetch."""
+    bodies = ["small.txt?size=500", "large.txt?size=2000000"]
+    urls = [server.url(f"{n}.txt", redirect_to=server.path(bodies[n % 2])) for n in range(6)]
+    words = ("get", *urls, "-o", bucket.url, "--name", "{sha256:.2}/{sha256}{ext}", "--workers", workers, "--json")
+    ran = run_fetcher(*words, env=bucket.environment)
+    assert ran.code == 0, ran.stderr
+    paths = {record["path"] for record in ran.records}
+    assert paths == {f"{record['sha256'][:2]}/{record['sha256']}.txt" for record in ran.records}
+    assert {key for key in bucket.keys() if not key.startswith(".fetcher/")} == paths  # noqa: SIM118
+    assert {record["bytes"] for record in ran.records} == {500, 2_000_000}
+    assert len(paths) == 2
+    again = run_fetcher(*words, env=bucket.environment)
+    assert {record["outcome"] for record in again.records} == {"skipped"}
+    assert run_fetcher("verify", bucket.url, env=bucket.environment).code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -276,7 +326,6 @@ def test_verify_without_an_answer(closed_port: int, run_fetcher: Command) -> Non
         (("-o", "s3://b/../x"), "write a directory, or a store such as s3://bucket/prefix"),
         (("-o", "s3://key:SECRET@b"), "credentials come from the environment"),
         (("-o", "az://container"), "cannot use az://container: "),
-        (("-o", "s3://b", "--name", "{sha256}"), "cannot be called by its own hash"),
         (("-o", "s3://b", "--format", "tar", "--name", "{n}"), "--name is for --format files"),
     ],
 )

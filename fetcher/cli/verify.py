@@ -25,7 +25,7 @@ from fetcher.text import harmless_json, printable, size_text, span_text
 from fetcher.views.failed import list_line
 
 if TYPE_CHECKING:
-    from fetcher.sinks.objects import ObjectStore
+    from fetcher.sinks.store import ObjectStore
 
 
 def main(directory: Path, store: str | None, environment: Environment, *, urls: bool, quiet: bool) -> ExitStatus:
@@ -62,7 +62,7 @@ def _opened(directory: Path, store: str | None) -> Iterator[tuple[Past, Place]]:
         with Past(directory) as past:
             yield past, Directory(directory, Reader().body_in)
         return
-    from fetcher.sinks.objects import ObjectStore
+    from fetcher.sinks.store import ObjectStore
     from fetcher.sinks.stored import StoredBodies
 
     objects = ObjectStore(store)

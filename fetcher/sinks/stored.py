@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from fetcher.model import Record
 
 if TYPE_CHECKING:
-    from fetcher.sinks.objects import ObjectStore
+    from fetcher.sinks.store import ObjectStore
 
 #: So many tables are kept at hand: as many as processes that have filled some at the same time, mostly.
 _TABLES: Final = 4
