@@ -11,6 +11,9 @@ from fetcher.errors import UsageError
 #: How files are called when the user says nothing else.
 DEFAULT_NAME: Final = "{host}/{path}"
 
+#: Bytes of an archive when the user names none.
+ROTATE: Final = 1_000_000_000
+
 #: As many at once as ``auto`` ever tries, all hosts together.
 MOST_ADAPTIVE: Final = 200
 
@@ -183,7 +186,7 @@ class Wire:
 class Output:
     """Where bodies and state go, what they are called, and what happens to those already there.
 
-    An archive takes no more bodies once it has ``rotate`` bytes. With ``store``, a URL such as ``s3://bucket/prefix``,
+    An archive takes no more bodies once it has ``rotate`` bytes or ``rotate_count`` bodies. With ``store``, a URL such as ``s3://bucket/prefix``,
     bodies go there, and only the state to ``directory``, and archives until they are finished.
     ``wait`` is how many seconds to wait while another run uses the directory.
     """
@@ -193,12 +196,14 @@ class Output:
     existing: Existing = Existing.SKIP
     save: bool = True
     format: Format = Format.FILES
-    rotate: int = 1_000_000_000
+    rotate: int = ROTATE
+    rotate_count: int | None = None
     store: str | None = None
     wait: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.rotate >= 1, "rotate must be at least 1 byte")
+        _require(self.rotate_count is None or self.rotate_count >= 1, "rotate must be at least 1 body")
         archived = self.format is not Format.FILES
         _require(
             not archived or self.name == DEFAULT_NAME,

@@ -159,7 +159,7 @@ async def _stored(place: _Place) -> AsyncIterator[Sink]:
         async with SmallBodies(output.directory, place.disk, after) as small:
             yield FilesSink(output.directory, place.partials, place.naming, place.disk, small)
         return
-    rotation = Rotation(size=output.rotate, first=place.number + 1, step=place.processes)
+    rotation = Rotation(size=output.rotate, count=output.rotate_count, first=place.number + 1, step=place.processes)
     form, disk = archive(output.format), place.disk
     async with ShardsSink(output.directory, form, rotation, disk, place.clock, place.objects) as sink:
         yield sink

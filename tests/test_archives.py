@@ -164,6 +164,15 @@ async def test_read_again(archives: Archives) -> None:
     assert all(path.name.startswith("fetcher-") for path in archives.finished())
 
 
+async def test_rotated_by_count(archives: Archives) -> None:
+    """An archive takes so many bodies and no more, whatever they have of bytes."""
+    rotation = Rotation(size=1_000_000_000, count=5)
+    async with ShardsSink(archives.root, archive(archives.form), rotation, archives._disk, Clock()) as sink:
+        await fill(sink)
+    held = [place.partition("@")[0] for place in archives.shown()]
+    assert [held.count(path.name) for path in archives.finished()] == [5, 5, 2]
+
+
 async def test_processes_number_differently(archives: Archives) -> None:
     """Two processes of one directory never have the same archive, and what has a name already keeps it."""
     async with AsyncExitStack() as stack:

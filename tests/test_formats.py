@@ -183,6 +183,11 @@ def test_without_pyarrow(urls: dict[str, str], server: Scope, tmp_path: Path) ->
         (("--format", "tar", "--name", "{sha256}"), "--name is for --format files: in an archive bodies have no names"),
         (("--rotate", "0"), "rotate must be at least 1 byte"),
         (("--rotate", "x"), '--rotate "x": write a size such as 500k, 10M or 2Gi'),
+        (("--rotate", "0x"), "rotate must be at least 1 body"),
+        (
+            ("--rotate", "5x,5x"),
+            '--rotate "5x,5x": write a size such as 1G, a number of bodies such as 10000x, or 1G,10000x',
+        ),
     ],
 )
 def test_refused(words: tuple[str, ...], said: str, run_fetcher: Command) -> None:

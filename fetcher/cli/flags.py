@@ -100,9 +100,9 @@ class Flags:
     format: Annotated[
         str, _option(OUTPUT, "files, or archives: warc, tar or parquet", "--format", metavar="FORM", words=Format)
     ] = _DEFAULTS.output.format.value
-    rotate: Annotated[str, _option(OUTPUT, "begin a new archive after so many bytes", "--rotate", metavar="SIZE")] = (
-        "1G"
-    )
+    rotate: Annotated[
+        str, _option(OUTPUT, "begin a new archive after so many bytes or bodies (10000x)", "--rotate", metavar="SIZE")
+    ] = "1G"
     exec: Annotated[
         str | None, _option(OUTPUT, "run this for each fetched URL: CMD with {path}, {url}", "--exec", metavar="CMD")
     ] = None

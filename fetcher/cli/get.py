@@ -23,6 +23,7 @@ from fetcher.lastrun import to_json
 from fetcher.model import Stop, Summary
 from fetcher.naming import STATE_DIRECTORY, Template
 from fetcher.options import (
+    ROTATE,
     Bounds,
     Carrier,
     Command,
@@ -126,6 +127,7 @@ def listing_of(flags: Flags) -> Listing:
 
 def _output(flags: Flags) -> Output:
     directory, store = params.place("--output-dir", flags.output_dir)
+    size, count = params.rotation("--rotate", flags.rotate)
     return Output(
         directory=directory,
         store=store,
@@ -133,7 +135,8 @@ def _output(flags: Flags) -> Output:
         existing=Existing(params.choice("--existing", flags.existing, tuple(Existing))),
         save=not flags.no_save,
         format=Format(params.choice("--format", flags.format, tuple(Format))),
-        rotate=params.size("--rotate", flags.rotate),
+        rotate=ROTATE if size is None else size,
+        rotate_count=count,
         wait=params.duration("--wait", flags.wait),
     )
 

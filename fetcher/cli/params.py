@@ -42,6 +42,20 @@ def size(option: str, text: str) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
+def rotation(option: str, text: str) -> tuple[int | None, int | None]:
+    """Return bytes and bodies for ``1G``, ``10000x`` or ``1G,10000x``, None for what is not said; raises UsageError."""
+    limits: list[int | None] = [None, None]
+    for part in text.split(","):
+        counted = re.fullmatch(r"([0-9]{1,9})x", part.strip())
+        place = 0 if counted is None else 1
+        if limits[place] is not None:
+            raise UsageError(
+                f'{option} "{text}": write a size such as 1G, a number of bodies such as 10000x, or 1G,10000x'
+            )
+        limits[place] = size(option, part) if counted is None else int(counted[1])
+    return limits[0], limits[1]
+
+
 def duration(option: str, text: str) -> float:
     """Return seconds for ``30``, ``30s``, ``500ms``, ``5m``, ``2h``; raises UsageError."""
     match = _DURATION.fullmatch(text.strip())

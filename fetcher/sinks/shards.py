@@ -37,10 +37,11 @@ _NEW: Final = _APPENDING | os.O_CREAT | os.O_EXCL
 class Rotation:
     """When a new archive is begun, and how it is numbered: from ``first``, by ``step``.
 
-    An archive takes no more entries once it has ``size`` bytes. Processes with one directory number differently.
+    An archive takes no more entries once it has ``size`` bytes or ``count`` of them. Processes with one directory number differently.
     """
 
     size: int
+    count: int | None = None
     first: int = 1
     step: int = 1
 
@@ -71,7 +72,7 @@ class ShardsSink:
         self._serial = rotation.first
         self._name = ""
         self._end = 0
-        self._empty = True
+        self._entries = 0
         self._turn = asyncio.Lock()
 
     @property
@@ -127,7 +128,7 @@ class ShardsSink:
         sha256 = spool.close()
         if not self.wants_wire:  # else it was compared before, decoded
             check_digest(request, sha256)
-        if self._name and self._end >= self._rotation.size:
+        if self._name and (self._end >= self._rotation.size or self._entries == self._rotation.count):
             self._finish()
         if not self._name:
             self._begin(at)
@@ -135,7 +136,8 @@ class ShardsSink:
         descriptor = os.open(self._open(self._name), _APPENDING)
         try:
             stored = self.archive.append(self._name, self._end, entry, partial(write_all, descriptor))
-            self._end, self._empty = os.fstat(descriptor).st_size, False
+            self._end = os.fstat(descriptor).st_size
+            self._entries += 1
         except BaseException:
             os.ftruncate(descriptor, self._end)
             raise
@@ -158,11 +160,11 @@ class ShardsSink:
             self._end = self.archive.begin(name, at, partial(write_all, descriptor))
         finally:
             os.close(descriptor)
-        self._name, self._empty = name, True
+        self._name, self._entries = name, 0
 
     def _finish(self) -> None:
         name, self._name = self._name, ""
-        if name and self._empty:
+        if name and not self._entries:
             self._open(name).unlink()
         elif name:
             self.archive.finish(self._open(name), self._directory / name)
