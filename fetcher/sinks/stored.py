@@ -21,7 +21,8 @@ BodyIn = Callable[[Path, Record], Iterable[bytes]]
 class StoredBodies:
     """What records say is in ``store``, a context manager; any thread may read.
 
-    An archive that is still on its way there is where ``local`` says. An entry of an archive is copied to a temporary file. Of a table, whose rows have no bytes of their own, all is.
+    An archive that is still on its way there is where ``local`` says. An entry of an archive is copied to a temporary
+    file. Of a table, whose rows have no bytes of their own, all is.
     """
 
     #: Reading waits for the store more than for the processor.
