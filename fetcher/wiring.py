@@ -1,23 +1,20 @@
 """L3: options become objects; the one place that names concrete classes."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
-from fetcher.asking import Pages
 from fetcher.atomic import whole
 from fetcher.clock import Clock, SystemClock, entropy
-from fetcher.columns import URL
 from fetcher.cookiefile import Shelf
 from fetcher.descriptors import allow
 from fetcher.disk import Disk
-from fetcher.download import MOST, Downloads
 from fetcher.engines.inline import Inline
-from fetcher.errors import Error, ErrorKind, LocalError, UsageError, words_of
+from fetcher.errors import LocalError, UsageError, words_of
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Waiting
 from fetcher.fetch import Fetch
 from fetcher.hosts import Hosts
@@ -26,10 +23,9 @@ from fetcher.journal import Journal, partial_in
 from fetcher.lanes import Lanes, keeps, share, worker_count
 from fetcher.lock import Patience
 from fetcher.logins import Logins
-from fetcher.model import Request, Row, timestamp
+from fetcher.model import timestamp
 from fetcher.naming import STATE_DIRECTORY, Template
-from fetcher.options import Carrier, Form, Format, Listing, Options, Output, Timeouts, Tls
-from fetcher.plan import Planner
+from fetcher.options import Carrier, Format, Options, Output, Timeouts, Tls
 from fetcher.replay import JOURNAL
 from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
@@ -40,17 +36,8 @@ from fetcher.sinks.null import NullSink
 from fetcher.sinks.partial import Partials
 from fetcher.sinks.shards import Rotation, ShardsSink
 from fetcher.sinks.small import NEVER, SmallBodies
-from fetcher.sources.argv import ArgvSource
-from fetcher.sources.base import FormError, ReadError, Source
-from fetcher.sources.forms import by_name, reader_of
-from fetcher.sources.globbed import GlobbedSource
-from fetcher.sources.listfile import Follow, ListSource
-from fetcher.sources.opener import beginning, check, is_packed, rereadable
-from fetcher.sources.parquet import ParquetSource
-from fetcher.text import printable
 from fetcher.transport.base import Reach, Transport
 from fetcher.transport.proxies import Proxies
-from fetcher.urls import redact
 
 if TYPE_CHECKING:
     from fetcher.engines.base import Engine
@@ -116,7 +103,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
         if workers > 1 and not options.dry_run:
             engine = _processes(options, workers, naming, ears)
         else:
-            fetch = await stack.enter_async_context(_fetching(options, sink, ears.clock))
+            fetch = await stack.enter_async_context(fetching(options, sink, ears.clock))
             engine = Inline(options, fetch, ears.clock, ears.counters, ears.observe)
         parts = Parts(
             engine=engine,
@@ -229,7 +216,7 @@ def maker(options: Options) -> Maker:
 
 
 @asynccontextmanager
-async def _fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator[Fetch]:
+async def fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator[Fetch]:
     """Open the transport and yield what makes attempts over it."""
     reach = Reach(connections=options.limits.concurrency, block_private=options.block_private)
     make = maker(options)
@@ -273,7 +260,7 @@ async def _worker_engine(assignment: "Assignment", desk: "Desk", counters: Count
                 objects=_objects(options.output),
             )
             sink = await stack.enter_async_context(_stored(place))
-        fetch = await stack.enter_async_context(_fetching(options, sink, clock))
+        fetch = await stack.enter_async_context(fetching(options, sink, clock))
         yield Inline(options, fetch, clock, counters, desk.observe)
 
 
@@ -285,85 +272,3 @@ def _affordable(options: Options, observe: Observer) -> Options:
         return options
     observe(Notice(f"{allowed} at once instead of {wanted}: the limit of open files is low (ulimit -n)"))
     return replace(options, limits=replace(options.limits, concurrency=allowed))
-
-
-def sources(arguments: Iterable[str], listing: Listing, follow: Follow | None) -> list[Source]:
-    """Return what the words of a command line name: literal URLs, list files, ``-`` for standard input.
-
-    ``follow`` reads the sitemaps that an index names; without it, they are rows. Adjacent URLs are one source. Raises UsageError if a file cannot be read, or needs what is not installed.
-    """
-    found = _named(arguments, listing, follow)
-    return [GlobbedSource(source) for source in found] if listing.glob else found
-
-
-def _named(arguments: Iterable[str], listing: Listing, follow: Follow | None) -> list[Source]:
-    found: list[Source] = []
-    urls: list[tuple[int, str]] = []
-    for position, word in enumerate(arguments, start=1):
-        if word.lower().startswith(("http://", "https://")):
-            urls.append((position, word))
-            continue
-        if urls:
-            found.append(ArgvSource(urls))
-            urls = []
-        found.append(_list(word, listing, follow))
-    if urls:
-        found.append(ArgvSource(urls))
-    return found
-
-
-def _list(path: str, listing: Listing, follow: Follow | None) -> Source:
-    """Return the source of a list; raises UsageError if not even its beginning can be read."""
-    check(path)
-    form = by_name(path) if listing.form is Form.AUTO else listing.form
-    if form is Form.PARQUET and rereadable(path) and not is_packed(path):
-        table = ParquetSource(path, listing.column)
-        table.check()
-        return table
-    choose = partial(reader_of, form, listing.column)
-    if rereadable(path):
-        try:
-            head = beginning(path)
-            next(choose(path, head).feed(head), None)
-        except FormError as error:
-            raise UsageError(f"{printable(path)}: {error}") from error
-        except ReadError:
-            pass  # what can be read is fetched, and the rest is told in a record
-    return ListSource(path, choose, follow=follow)
-
-
-def follower(options: Options, observe: Observer) -> Follow:
-    """Return what fetches the sitemaps that an index names, one at a time, and reads them.
-
-    One that cannot be had is a row that says why; so is one that is an index itself. What holds for the URLs of a list,
-    rates and robots.txt included, holds for them among themselves.
-    """
-    clock = SystemClock()
-    choose = partial(reader_of, Form.SITEMAP, URL)
-
-    async def refuse(rows: Sequence[Row]) -> AsyncGenerator[Row, None]:
-        for row in rows:
-            yield replace(row, error=Error.of(ErrorKind.BAD_RECORD, "an index that an index names is not read"))
-
-    async def rows_of(row: Row, downloads: Downloads) -> AsyncGenerator[Row, None]:
-        observe(Waiting(f"{row.source} is an index of sitemaps: reading {redact(row.text)}"))
-        decision = Planner().plan(row)
-        found = await downloads.get(decision) if isinstance(decision, Request) else None
-        if isinstance(found, bytes):
-            async with aclosing(ListSource(redact(row.text), choose, found, refuse).rows()) as rows:
-                async for inner in rows:
-                    yield inner
-        else:
-            yield replace(row, error=found)  # if it is no URL, that is told where the others are
-
-    async def follow(rows: Sequence[Row]) -> AsyncGenerator[Row, None]:
-        pages = Pages(MOST)
-        async with _fetching(options, pages, clock) as fetch:
-            engine = Inline(options, fetch, clock, Counters(clock.monotonic()), observe)
-            async with Downloads(engine, pages) as downloads:
-                for row in rows:
-                    async with aclosing(rows_of(row, downloads)) as found:
-                        async for each in found:
-                            yield each
-
-    return follow

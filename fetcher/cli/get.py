@@ -164,7 +164,8 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     Raises UsageError before anything is fetched, LocalError if this machine fails.
     """
     options = options_of(flags)
-    from fetcher.wiring import follower, prepare, sources
+    from fetcher.lists import follower, sources
+    from fetcher.wiring import prepare
 
     prepare(options)
     show = Show(flags, environment, typed)
