@@ -1,6 +1,7 @@
 """L3: an origin's robots.txt, fetched as anything else is, but kept in memory and no longer than it is heeded."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -10,7 +11,7 @@ from fetcher.events import Observer, Transfer
 from fetcher.fetch import Fetch
 from fetcher.model import Attempt, Head, Request, Stored
 from fetcher.options import Limits
-from fetcher.robots import MOST_HEEDED, MOST_HOPS, Gate, learned
+from fetcher.robots import MOST_HEEDED, MOST_HOPS, Gate, Ruling, learned
 from fetcher.urls import parse
 
 #: Longer files are parsed on a thread, in bytes.
@@ -63,6 +64,26 @@ class Asking:
         self._fetch = fetch
         self._limits = replace(limits, max_size=None, max_redirects=MOST_HOPS)
         self.gate = gate
+        #: With which errors attempts have failed, by origin, where there will be another one.
+        self.failed: dict[str, tuple[str, ...]] = {}
+
+    def know(self, rulings: Iterable[Ruling]) -> None:
+        """Learn what others have heard."""
+        for ruling in rulings:
+            if ruling.rules is not None:
+                self.gate.know(ruling.rules, ruling.until)
+            else:
+                self.failed[ruling.origin] = ruling.failed
+
+    @property
+    def rulings(self) -> list[Ruling]:
+        """What others had better know."""
+        return [*self.gate.rulings(), *(Ruling(origin, failed) for origin, failed in self.failed.items())]
+
+    def release(self, asked: Request) -> list[Request]:
+        """Return who has waited for what this request asked for, of which there will be no further attempt."""
+        self.failed.pop(parse(asked.target).origin, None)
+        return self.gate.release(asked)
 
     async def attempt(
         self, transfer: Transfer, number: int, total: float | None, observe: Observer

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from fetcher.details import NO_DETAILS
 from fetcher.errors import Error
+from fetcher.events import Settled
 from fetcher.frozen import value
-from fetcher.model import Attempt, Kept, Outcome, Record, Request, Stored, timestamp
+from fetcher.model import Attempt, Kept, Outcome, Record, Request, Stored, timestamp, to_line
 from fetcher.plan import planned
 
 _FAILED = Outcome.FAILED
@@ -19,7 +20,7 @@ class History:
     """A request that has been started: when (``started_at`` since 1970, ``started`` monotonic), and what came of it.
 
     ``request`` is as the list has it. ``retried`` holds the error kinds of all attempts but the last one; the first
-    ``elsewhere`` of them were made at the URL, or mirror, before the one that is asked now.
+    ``elsewhere`` of them were made at the URL, or mirror, before the one that is asked now: ``mirror``, if it is one.
     """
 
     request: Request
@@ -30,6 +31,7 @@ class History:
     elsewhere: int = 0
     wire_bytes: int = 0
     last: Attempt | None = None
+    mirror: Request | None = None
 
     def after(self, attempt: Attempt) -> "History":
         """Return the history with one more attempt."""
@@ -43,11 +45,17 @@ class History:
             elsewhere=self.elsewhere,
             wire_bytes=self.wire_bytes + attempt.wire_bytes,
             last=attempt,
+            mirror=self.mirror,
         )
 
-    def at_mirror(self) -> "History":
+    def at_mirror(self, mirror: Request) -> "History":
         """Return the history of what goes on at the next mirror."""
-        return replace(self, elsewhere=self.attempts)
+        return replace(self, elsewhere=self.attempts, mirror=mirror)
+
+    def settled(self) -> Settled:
+        """Return the record that the request ends with, for those who write it."""
+        record = self.record()
+        return Settled(record, to_line(record), self.request.key)
 
     def record(self) -> Record:
         """Return the record that the request ends with after its last attempt; a failure tells of the file that is kept."""

@@ -17,9 +17,9 @@ class Keep(Enum):
     STICKY = 2
 
 
-def worker_count(options: Options) -> int:
+def worker_count(options: Options, wanted: int) -> int:
     """Return how many workers there can be: each needs a slot, and those that a host may have if it cannot be divided."""
-    wanted, limits = options.workers, options.limits
+    limits = options.limits
     caps = [limits.per_host, *(each.per_host for each in options.hosts)]
     needed = max((cap for cap in caps if cap is not None and cap < wanted), default=1)
     return max(1, min(wanted, limits.concurrency // needed))

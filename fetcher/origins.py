@@ -8,10 +8,13 @@ free --refused--> held --time--> recovering --answers--> free
                            +---------------+--patience over--> down: told with each wait, probed ever more rarely
 """
 
+from enum import Enum
 from math import inf
 from typing import Final
 
+from fetcher.errors import ErrorKind
 from fetcher.frozen import value
+from fetcher.model import Attempt
 from fetcher.text import seconds_text
 
 #: So many connections in a row that failed mean that there is no server, not an accident.
@@ -23,6 +26,37 @@ _PROBE_MOST: Final = 60.0
 _PATIENCE: Final = 15.0
 #: Seconds for which it is remembered of an origin without requests that it was in trouble.
 MEMORY: Final = 60.0
+
+
+#: The server's way to say "not now" to everyone; 503 may also be about one URL.
+_TOO_MANY, _UNAVAILABLE = "http.429", "http.503"
+#: There was no connection, or nothing came of it.
+_UNREACHED: Final = frozenset(
+    {
+        *(ErrorKind.DNS, ErrorKind.CONNECT_REFUSED, ErrorKind.CONNECT_UNREACHABLE, ErrorKind.CONNECT_CLOSED),
+        *(ErrorKind.TLS_HANDSHAKE, ErrorKind.TIMEOUT_CONNECT),
+    }
+)
+#: Without a response's head, these too mean that there is a server.
+_REACHED: Final = frozenset({ErrorKind.TLS_VERIFY, ErrorKind.TIMEOUT_READ, ErrorKind.PROTOCOL})
+
+
+class Sign(Enum):
+    """What an attempt tells about the origin that ended it."""
+
+    NONE = 0
+    ANSWERED = 1
+    REFUSED = 2
+    UNREACHED = 3
+
+
+def sign_of(attempt: Attempt) -> Sign:
+    """Return what an attempt tells."""
+    kind = attempt.error.kind if attempt.error is not None else ""
+    if attempt.head is not None:
+        refused = attempt.retry_after or kind in (_TOO_MANY, _UNAVAILABLE)
+        return Sign.REFUSED if refused else Sign.ANSWERED
+    return Sign.ANSWERED if kind in _REACHED else Sign.UNREACHED if kind in _UNREACHED else Sign.NONE
 
 
 @value(frozen=True, slots=True)
@@ -57,6 +91,12 @@ class Refusal:
     wait: float | None
     vague: bool
     random: float
+
+    @classmethod
+    def of(cls, attempt: Attempt, random: float) -> "Refusal":
+        """Return what an attempt that was refused says."""
+        vague = attempt.error is not None and attempt.error.kind == _UNAVAILABLE
+        return cls(attempt.started, attempt.ended, attempt.retry_after, vague, random)
 
 
 @value(frozen=True, slots=True)

@@ -28,7 +28,7 @@ MOST_HOPS: Final = 5
 #: Seconds until an origin is asked again (section 2.4).
 _FRESH: Final = 86_400.0
 #: Characters of rules that are known at once, and those of them that are parsed, which takes up to 75 times the memory.
-_KNOWN: Final = 32 * 1024 * 1024
+KNOWN: Final = 32 * 1024 * 1024
 _PARSED: Final = 512 * 1024
 #: What an origin takes that has no rules, as so many characters.
 _BARE: Final = 400
@@ -127,7 +127,7 @@ def _parsed(lines: str) -> "Protego":
     return Protego.parse(f"User-agent: *\n{lines}")
 
 
-class _Recent(Generic[_Key, _Value]):
+class Recent(Generic[_Key, _Value]):
     """Keeps the values used last, as many as weigh ``most`` together, and at least one."""
 
     def __init__(self, most: int) -> None:
@@ -136,13 +136,19 @@ class _Recent(Generic[_Key, _Value]):
         self._entries: OrderedDict[_Key, tuple[_Value, int]] = OrderedDict()
 
     def get(self, key: _Key) -> _Value | None:
+        """Return the value, None if there is none or it was forgotten."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         self._entries.move_to_end(key)
         return entry[0]
 
+    def items(self) -> list[tuple[_Key, _Value]]:
+        """Return all that is kept."""
+        return [(key, value) for key, (value, _) in self._entries.items()]
+
     def put(self, key: _Key, value: _Value, weight: int) -> None:
+        """Keep a value, and forget others for it."""
         self.drop(key)
         self._entries[key] = value, weight
         self._weight += weight
@@ -150,9 +156,29 @@ class _Recent(Generic[_Key, _Value]):
             self.drop(next(iter(self._entries)))
 
     def drop(self, key: _Key) -> None:
+        """Forget a value."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._weight -= entry[1]
+
+
+@value(frozen=True, slots=True)
+class Ruling:
+    """What is known of an origin, for others who ask it: with which errors asking has ``failed`` so far, or its rules.
+
+    These hold ``until`` then, and keep requests ``apart`` by so many seconds.
+    """
+
+    origin: str
+    failed: tuple[str, ...] = ()
+    rules: Rules | None = None
+    until: float = 0.0
+    apart: float = 0.0
+
+    @property
+    def weight(self) -> int:
+        """What it takes to remember it, as so many characters."""
+        return _BARE + (0 if self.rules is None else len(self.rules.group))
 
 
 class UnknownRules(Exception):  # noqa: N818  no error: somebody has to ask first
@@ -172,8 +198,8 @@ class Gate:
     def __init__(self, token: str, most_delay: float) -> None:
         self.token = token
         self._most_delay = most_delay
-        self._known: _Recent[str, tuple[Rules, float]] = _Recent(_KNOWN)
-        self._parsed: _Recent[str, Protego] = _Recent(_PARSED)
+        self._known: Recent[str, tuple[Rules, float]] = Recent(KNOWN)
+        self._parsed: Recent[str, Protego] = Recent(_PARSED)
         self._waiting: dict[str, list[Request]] = {}
         #: How many requests wait.
         self.waiting = 0
@@ -192,10 +218,7 @@ class Gate:
             raise FetchError(ErrorKind.ROBOTS, f"{url.origin}/robots.txt: {rules.words(0.0)}")
         if not rules.group:
             return 0.0
-        parsed = self._parsed.get(rules.group)
-        if parsed is None:
-            parsed = _parsed(rules.group)
-            self._parsed.put(rules.group, parsed, len(rules.group))
+        parsed = self._understood(rules)
         if not parsed.can_fetch(url.target, _ANYONE):
             raise FetchError(ErrorKind.ROBOTS, f"disallowed by {url.origin}/robots.txt")
         return self._delay(parsed)
@@ -220,11 +243,29 @@ class Gate:
         self._parsed.put(rules.group, parsed, len(rules.group))
         return rules.words(self._delay(parsed))
 
+    def know(self, rules: Rules, until: float) -> None:
+        """Take what others have learned of an origin."""
+        self._known.put(rules.origin, (rules, until), _BARE + len(rules.group))
+
+    def rulings(self) -> list[Ruling]:
+        """Return what is known of all origins, for others."""
+        return [
+            Ruling(origin, (), rules, until, self._delay(self._understood(rules)) if rules.group else 0.0)
+            for origin, (rules, until) in self._known.items()
+        ]
+
     def release(self, asked: Request) -> list[Request]:
         """Return who has waited for what this request asked for, in the order in which they came."""
         released = self._waiting.pop(parse(asked.target).origin, [])
         self.waiting -= len(released)
         return released
+
+    def _understood(self, rules: Rules) -> "Protego":
+        parsed = self._parsed.get(rules.group)
+        if parsed is None:
+            parsed = _parsed(rules.group)
+            self._parsed.put(rules.group, parsed, len(rules.group))
+        return parsed
 
     def _delay(self, parsed: "Protego") -> float:
         return min(parsed.crawl_delay(_ANYONE) or 0.0, self._most_delay)

@@ -70,7 +70,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     prepare(options)
     if options.block_private and Proxies(options.proxy).used:
         raise UsageError("--block-private cannot see where a proxy connects to; say --proxy '' to go without one")
-    workers = worker_count(options)
+    workers = worker_count(options, options.workers)
     naming = Naming(template, timestamp(ears.clock.now())[:10])
     async with AsyncExitStack() as stack:
         disk = stack.enter_context(Disk())

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from multiprocessing import resource_tracker
 
 import pytest
@@ -38,7 +37,7 @@ async def inline(options: Options, ears: Ears) -> AsyncIterator[Engine]:
 @asynccontextmanager
 async def processes(options: Options, ears: Ears) -> AsyncIterator[Engine]:
     """Open the engine that fetches in two others."""
-    yield wiring._processes(options, worker_count(replace(options, workers=2)), naming(), ears)
+    yield wiring._processes(options, worker_count(options, 2), naming(), ears)
 
 
 class TestInline(EngineContract):

@@ -38,9 +38,9 @@ _hosts = st.lists(st.sampled_from("abcdefg"), max_size=60)
 def test_worker_count(wanted: int, concurrency: int, per_host: int | None, count: int) -> None:
     """There are as many as wanted, but none without a slot, nor one that cannot do for a host what the run may."""
     limits = Limits(concurrency=concurrency, per_host=per_host)
-    assert worker_count(Options(limits=limits, workers=wanted)) == count
+    assert worker_count(Options(limits=limits), wanted) == count
     section = HostOptions(pattern="a.example", per_host=per_host)
-    assert worker_count(Options(limits=Limits(concurrency=concurrency), hosts=(section,), workers=wanted)) == count
+    assert worker_count(Options(limits=Limits(concurrency=concurrency), hosts=(section,)), wanted) == count
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_keep_by_host() -> None:
 def test_shares_add_up(limits: Limits, sections: list[HostOptions], wanted: int) -> None:
     """Whatever the limits: all workers together have the run's, for a host never more, and each can do something."""
     options = Options(limits=limits, hosts=tuple(sections), workers=wanted)
-    workers = worker_count(options)
+    workers = worker_count(options, options.workers)
     parts = [share(options, workers, worker) for worker in range(workers)]
     shares = [part.limits for part in parts]
     assert sum(each.concurrency for each in shares) == limits.concurrency

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Final, NamedTuple, Protocol
 
 from fetcher.events import Settled
+from fetcher.history import History
 from fetcher.model import Request, Stop
 from fetcher.origins import Hold
 
@@ -36,11 +37,12 @@ class Customer(Protocol):
 class Past(NamedTuple):
     """Attempts at a request that another engine has made: what each failed with, and when the next may start.
 
-    ``not_before`` is on the monotonic clock, which all processes of a machine share.
+    ``not_before`` is on the monotonic clock, which all processes of a machine share; ``history`` is there if all is known.
     """
 
     retried: tuple[str, ...] = ()
     not_before: float | None = None
+    history: History | None = None
 
 
 NONE: Final = Past()

@@ -1,13 +1,15 @@
 """L3: messages between a run and its workers."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fetcher import channel
 from fetcher.engines.base import Past
 from fetcher.events import Event
+from fetcher.history import History
 from fetcher.model import Record, Request, Stop
 from fetcher.naming import Told
 from fetcher.origins import Hold
+from fetcher.robots import Ruling
 
 
 class Order(NamedTuple):
@@ -106,11 +108,65 @@ class Pulse(NamedTuple):
     active: tuple[Moving, ...]
 
 
+class Laid(NamedTuple):
+    """From a chunk: it lays the body of this request aside, and what the answer says of its name."""
+
+    request: Request
+    told: Told
+
+
+class Leaving(NamedTuple):
+    """From a chunk: it starts nothing more, and waits for what is under way."""
+
+
+class Left(NamedTuple):
+    """From a chunk: this is to be tried again, by another one."""
+
+    history: History
+
+
+class Learned(NamedTuple):
+    """From a chunk: what it has heard of an origin's rules."""
+
+    ruling: Ruling
+
+
 class Ended(NamedTuple):
     """From a worker: all is told."""
 
 
-Message = Order | Named | Cease | Finish | Abort | Claim | Begun | Done | Held | Heard | GivenUp | Pulse | Ended
+Message = (
+    Order
+    | Named
+    | Cease
+    | Finish
+    | Abort
+    | Claim
+    | Begun
+    | Done
+    | Held
+    | Heard
+    | GivenUp
+    | Pulse
+    | Laid
+    | Leaving
+    | Left
+    | Learned
+    | Ended
+)
+
+
+class Sender(Protocol):
+    """Takes messages to whoever has ordered the work."""
+
+    def send(self, message: Message) -> None:
+        """Have it sent with others, in order."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait while the other end is far behind."""
+        ...
+
 
 #: One end, at the run or at a worker.
 Channel = channel.Channel[Message, Message]

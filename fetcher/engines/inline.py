@@ -10,8 +10,8 @@ A slot is a task that holds the semaphore and goes on with the next ready reques
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from math import inf
-from typing import Final
 
 from fetcher.asking import Asking
 from fetcher.clock import Clock
@@ -24,24 +24,12 @@ from fetcher.hosts import Hosts
 from fetcher.mirrors import at_mirror
 from fetcher.model import Attempt, Request, Stop, to_line
 from fetcher.options import Options
-from fetcher.origins import Hold, Pushback, Refusal
+from fetcher.origins import Hold, Pushback, Refusal, Sign, sign_of
 from fetcher.retry import RetryPolicy
-from fetcher.robots import UnknownRules, asks_for_rules
+from fetcher.robots import Ruling, UnknownRules, asks_for_rules
 from fetcher.scheduler import Scheduler
 from fetcher.text import size_text, span_text
 from fetcher.urls import parse
-
-#: The server's way to say "not now" to everyone; 503 may also be about one URL.
-_TOO_MANY, _UNAVAILABLE = "http.429", "http.503"
-#: There was no connection, or nothing came of it.
-_UNREACHED: Final = frozenset(
-    {
-        *(ErrorKind.DNS, ErrorKind.CONNECT_REFUSED, ErrorKind.CONNECT_UNREACHABLE, ErrorKind.CONNECT_CLOSED),
-        *(ErrorKind.TLS_HANDSHAKE, ErrorKind.TIMEOUT_CONNECT),
-    }
-)
-#: Without a response's head, these too mean that there is a server.
-_REACHED: Final = frozenset({ErrorKind.TLS_VERIFY, ErrorKind.TIMEOUT_READ, ErrorKind.PROTOCOL})
 
 
 class Inline:
@@ -67,18 +55,21 @@ class Inline:
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._histories: dict[int, History] = {}
         self._asking = Asking(fetch, limits, fetch.gate) if fetch.gate is not None else None
-        #: How far attempts have got that were put off, and requests for rules: with which errors they have failed.
+        #: How far attempts have got that were put off.
         self._put_off: dict[int, tuple[Request, Progress]] = {}
-        self._asked: dict[int, tuple[str, ...]] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._customer: Customer | None = None
         self._stopped: str | None = None
+        self._leaving = False
         self._changed = asyncio.Event()
 
     def add(self, request: Request, past: Past = NONE) -> None:
         """Take a request."""
-        retried, not_before = past
-        if retried:
+        retried, not_before, history = past
+        if history is not None:
+            self._histories[request.index] = history
+            request = history.mirror or request
+        elif retried:
             clock = self._clock
             self._histories[request.index] = History(request, clock.now(), clock.monotonic(), len(retried), retried)
         self._take(request, not_before)
@@ -132,11 +123,11 @@ class Inline:
             self._histories[index] = history.after(self._cancelled(transfer, history.attempts + 1, progress))
         for history in self._histories.values():
             if history.last is not None:
-                await self._customer.settle(_settled(history))
+                await self._customer.settle(history.settled())
 
     async def borrow(self, host: str) -> bool:
         """Take a slot for a part of a body that is under way, if nothing else wants it."""
-        if self._stopped is not None or self._slots.locked() or not self._scheduler.lend(host):
+        if self._stopped is not None or self._leaving or self._slots.locked() or not self._scheduler.lend(host):
             return False
         await self._slots.acquire()
         return True
@@ -152,6 +143,26 @@ class Inline:
         if self._customer is not None:
             self._heed(request, attempt, self._customer)
 
+    def leave(self) -> None:
+        """Start nothing more, neither requests nor retries: all that waits is others' to do."""
+        self._leaving = True
+
+    def know(self, rulings: Iterable[Ruling]) -> None:
+        """Learn what others have heard of origins' rules."""
+        if self._asking is not None:
+            self._asking.know(rulings)
+
+    @property
+    def rulings(self) -> list[Ruling]:
+        """What others had better know of origins' rules."""
+        return [] if self._asking is None else self._asking.rulings
+
+    async def left(self) -> list[History]:
+        """Wait, after :meth:`leave`, for what is under way, and return what is to be tried again."""
+        while self._working:
+            await asyncio.wait(self._working)
+        return [history for history in self._histories.values() if history.last is not None]
+
     def _admit(self, request: Request, *, not_before: float | None = None, asked: float = -inf) -> None:
         """Let a request wait for its turn, if it is allowed; if that is not known, until it is.
 
@@ -164,7 +175,7 @@ class Inline:
                 self._wait_for_rules(request, unknown.origin)
                 return
             except FetchError as refusal:
-                self._leave(request, refusal.error)
+                self._refuse(request, refusal.error)
                 return
             if apart:
                 self._scheduler.space(request.host, apart, asked)
@@ -178,7 +189,7 @@ class Inline:
             self._scheduler.add(asking)
             self._offer()
 
-    def _leave(self, request: Request, error: Error) -> None:
+    def _refuse(self, request: Request, error: Error) -> None:
         """Let a request be settled that is not made, or not again."""
         self._untried.append((request, error))
         self._changed.set()
@@ -194,7 +205,7 @@ class Inline:
 
     def _next(self, now: float) -> Request | None:
         """Return a request that starts now, None if none may."""
-        if self._stopped is not None:
+        if self._stopped is not None or self._leaving:
             return None
         request = self._scheduler.next(now)
         waiting = len(self._scheduler)
@@ -252,10 +263,10 @@ class Inline:
             delay = None
         again: Request | None = request
         if error is not None and delay is None and self._stopped is None and (again := at_mirror(request, error)):
-            delay, history = 0.0, history.at_mirror()
+            delay, history = 0.0, history.at_mirror(again)
         if error is None or delay is None or again is None:
             self._histories.pop(request.index, None)
-            await customer.settle(_settled(history))
+            await customer.settle(history.settled())
             return
         self._histories[request.index] = history
         counters.retry(request.host, error.kind)
@@ -270,7 +281,8 @@ class Inline:
         """Make one attempt at a robots.txt; then let those go on that wait for it, or add it again for later."""
         clock = self._clock
         started = clock.monotonic()
-        retried = self._asked.pop(request.index, ())
+        origin = parse(request.target).origin
+        retried = asking.failed.pop(origin, ())
         transfer = Transfer(request, started, last_byte=started)
         try:
             attempt, body = await asking.attempt(transfer, len(retried) + 1, self._total, self._observe)
@@ -284,34 +296,31 @@ class Inline:
             return
         delay = self._retries.delay(attempt, retried, clock.random())
         if attempt.error is not None and delay is not None:
-            self._asked[request.index] = (*retried, attempt.error.kind)
+            asking.failed[origin] = (*retried, attempt.error.kind)
             self._scheduler.add(request, clock.monotonic() + delay)
             self._observe(Ruled(request.url, f"{attempt.error.message}, asked again in {span_text(delay)}"))
         else:
             self._observe(Ruled(request.url, await asking.learn(request, attempt, body)))
-            for waiting in asking.gate.release(request):
+            for waiting in asking.release(request):
                 self._admit(waiting, asked=started)
         self._offer()
 
     def _heed(self, request: Request, attempt: Attempt, customer: Customer) -> None:
         """Let the scheduler know what an attempt tells about its host, and, after redirects, about the one that ended it."""
-        error, head, wait = attempt.error, attempt.head, attempt.retry_after
-        kind = error.kind if error is not None else ""
-        host = request.host
-        if head is not None and (wait or kind in (_TOO_MANY, _UNAVAILABLE)):
-            if attempt.redirects:
+        host, head = request.host, attempt.head
+        match sign_of(attempt):
+            case Sign.REFUSED:
+                if head is not None and attempt.redirects:
+                    self._answered(host, attempt)
+                    host = parse(head.url).host
+                hold = self._scheduler.refused(host, Refusal.of(attempt, self._clock.random()))
+            case Sign.ANSWERED:
                 self._answered(host, attempt)
-                host = parse(head.url).host
-            vague = kind == _UNAVAILABLE
-            refusal = Refusal(attempt.started, attempt.ended, wait, vague, self._clock.random())
-            hold = self._scheduler.refused(host, refusal)
-        elif head is not None or kind in _REACHED:
-            self._answered(host, attempt)
-            return
-        elif kind in _UNREACHED:
-            hold = self._scheduler.unreached(host, attempt.started, attempt.ended)
-        else:
-            return
+                return
+            case Sign.NONE:
+                return
+            case _:
+                hold = self._scheduler.unreached(host, attempt.started, attempt.ended)
         if hold is not None:
             customer.held(host, hold)
             self._shun(host)
@@ -327,10 +336,10 @@ class Inline:
         """Let a request be settled whose host is down, or all that wait for what it asks for."""
         error = Error.of(ErrorKind.HOST_DOWN, f"not tried: {request.host}: {reason}")
         if self._asking is not None and asks_for_rules(request):
-            for each in self._asking.gate.release(request):
-                self._leave(each, error)
+            for each in self._asking.release(request):
+                self._refuse(each, error)
         else:
-            self._leave(request, error)
+            self._refuse(request, error)
 
     def _answered(self, host: str, attempt: Attempt) -> None:
         if self._scheduler.answered(host, attempt.started, attempt.ended):
@@ -354,11 +363,11 @@ class Inline:
                 history = self._histories.pop(request.index, None)
                 if (mirror := at_mirror(request)) is not None:
                     if history is not None:
-                        self._histories[request.index] = history.at_mirror()
+                        self._histories[request.index] = history.at_mirror(mirror)
                     self._take(mirror)
                     continue
                 if history is not None and history.last is not None:
-                    await customer.settle(_settled(history))
+                    await customer.settle(history.settled())
                 else:
                     record = untried(request, error)
                     await customer.settle(Settled(record, to_line(record), request.key))
@@ -376,11 +385,6 @@ class Inline:
             redirects=progress.redirects if progress is not None else (),
             wire_bytes=transfer.received,
         )
-
-
-def _settled(history: History) -> Settled:
-    record = history.record()
-    return Settled(record, to_line(record), history.request.key)
 
 
 async def _wait(event: asyncio.Event, seconds: float | None) -> None:

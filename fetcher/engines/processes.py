@@ -30,17 +30,15 @@ from fetcher.engines.channel import (
     Order,
     Pulse,
 )
+from fetcher.engines.ledger import Account, Entry, Ledger
 from fetcher.engines.worker import STOPS, Assignment, Build, work
-from fetcher.errors import Error, ErrorKind, words_of
-from fetcher.events import Counters, Observer, Retrying, Settled, Transfer
-from fetcher.history import History
+from fetcher.errors import words_of
+from fetcher.events import Counters, Observer, Retrying, Settled
 from fetcher.lanes import Lanes
-from fetcher.model import Attempt, Request, Stop, to_line
+from fetcher.model import Request, Stop
 from fetcher.origins import Hold
 from fetcher.sinks.base import NameGiver
 
-#: A request over which so many workers have died is not given to another one.
-_DEATHS: Final = 3
 #: So many workers in a row that die before they begin anything are a fault of this machine.
 _BARREN: Final = 2
 #: How much longer than its transfers a worker may take to end, in seconds.
@@ -48,8 +46,6 @@ _SLACK: Final = 2.0
 
 #: So many holds, the latest, are told to a worker that takes the place of another.
 _HOLDS: Final = 1_000
-
-_SILENT: Final = Pulse(0, 0, 0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,39 +57,16 @@ class Crew:
     build: Build
 
 
-_DIED: Final = Error.of(ErrorKind.INTERNAL, "its worker process died")
-
-
-@dataclass(slots=True)
-class _Order:
-    """A request that a worker has: what came of its attempts so far, and the one under way."""
-
-    request: Request
-    past: Past
-    last: Error = _DIED
-    transfer: Transfer | None = None
-    deaths: int = 0
-
-    def failed(self, error: Error, not_before: float | None = None) -> None:
-        """Note how the attempt under way has ended."""
-        self.past = Past((*self.past.retried, error.kind), not_before)
-        self.last = error
-        self.transfer = None
-
-
 @dataclass(slots=True)
 class _Worker:
     """The place of a worker, taken by one process after another if they die."""
 
     assignment: Assignment
-    orders: dict[str, _Order] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
     channel: Channel | None = None
     #: Whether its process has lived long enough to be of use.
     fruitful: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    pulse: Pulse = _SILENT
-    #: Bytes that ended attempts of its process took.
-    bytes: int = 0
 
     @property
     def number(self) -> int:
@@ -117,7 +90,7 @@ class Processes:
         self._workers = [_Worker(assignment) for assignment in crew.assignments]
         self._naming = naming
         self._clock = clock
-        self._counters = counters
+        self._ledger = Ledger(clock, counters, observe)
         self._observe = observe
         self._holds: dict[str, Hold] = {}
         self._customer: Customer | None = None
@@ -127,7 +100,7 @@ class Processes:
     def add(self, request: Request, past: Past = NONE) -> None:
         """Take a request."""
         worker = self._workers[self._crew.lanes.assign(request.host)]
-        worker.orders[request.key] = _Order(request, past)
+        worker.account.entries[request.key] = Entry(request, past)
         worker.tell(Order(request, past))
 
     def hold(self, host: str, hold: Hold) -> None:
@@ -172,7 +145,9 @@ class Processes:
             aborted.cancel()
             await asyncio.gather(ended, aborted, return_exceptions=True)
         for worker in self._workers:
-            await self._drop(worker)
+            for settled in self._ledger.drop(worker.account, self._stopped or "stopped"):
+                if self._customer is not None:
+                    await self._customer.settle(settled)
 
     async def _fill(self, worker: _Worker, customer: Customer) -> None:
         """Employ one process after another for this place."""
@@ -191,9 +166,9 @@ class Processes:
         except OSError as error:
             customer.give_up(Stop.WORKERS, f"cannot start a worker process: {words_of(error, str(error))}")
         finally:
-            self._silence(worker)
-            for order in worker.orders.values():
-                self._ended(worker, order)
+            self._ledger.silence(worker.account)
+            for entry in worker.account.entries.values():
+                self._ledger.ended(worker.account, entry)
             worker.ended.set()
 
     async def _employ(self, worker: _Worker, customer: Customer) -> None:
@@ -208,8 +183,8 @@ class Processes:
                 for host, hold in self._holds.items():
                     if hold.until > now:
                         channel.send(Held(host, hold))
-                for order in worker.orders.values():
-                    channel.send(Order(order.request, order.past))
+                for entry in worker.account.entries.values():
+                    channel.send(Order(entry.request, entry.past))
                 if self._stopped is not None:
                     channel.send(Cease(self._stopped))
                 if self._finishing is not None:
@@ -224,111 +199,44 @@ class Processes:
 
     async def _take(self, worker: _Worker, message: Message, customer: Customer) -> None:
         """Do what a message from a worker asks for; one about a request that was dropped comes too late."""
+        account, ledger = worker.account, self._ledger
         match message:
-            case Begun(key) if key in worker.orders:
+            case Begun(key) if key in account.entries:
                 worker.fruitful = True
-                self._begin(worker.orders[key])
-            case Claim(key, told, digest, obstacle) if key in worker.orders:
-                request = worker.orders[key].request
+                ledger.begun(account.entries[key])
+            case Claim(key, told, digest, obstacle) if key in account.entries:
+                request = account.entries[key].request
                 worker.tell(Named(key, *await self._naming.reserve(request, told, digest, obstacle)))
-            case Done(record, line, key, ended_bytes) if key in worker.orders:
+            case Done(record, line, key, ended_bytes) if key in account.entries:
                 self._forget(worker, key)
-                self._count(worker, ended_bytes)
+                ledger.count(account, ended_bytes)
                 await customer.settle(Settled(record, line, key))
             case Pulse():
                 worker.fruitful = True
-                self._show(worker, message)
+                ledger.show(account, message)
             case Held(host, hold):
                 self.hold(host, hold)
                 customer.held(host, hold)
             case Heard(event):
                 if isinstance(event, Retrying):
-                    self._retried(worker, event)
+                    ledger.retried(account, event)
                 self._observe(event)
             case GivenUp(reason, words):
                 customer.give_up(reason, words)
             case Ended():
                 worker.ended.set()
 
-    def _begin(self, order: _Order) -> None:
-        now = self._clock.monotonic()
-        order.transfer = Transfer(order.request, now, last_byte=now)
-        self._counters.active[order.request.index] = order.transfer
-
-    def _retried(self, worker: _Worker, event: Retrying) -> None:
-        """Note a retry, so that it is one for the next worker too if this one dies."""
-        self._counters.retry(event.request.host, event.error.kind)
-        order = worker.orders.get(event.request.key)
-        if order is not None:
-            self._ended(worker, order)
-            order.failed(event.error, self._clock.monotonic() + event.delay)
-
     def _forget(self, worker: _Worker, key: str) -> None:
         """Let go of a request that is settled."""
-        order = worker.orders.pop(key)
-        self._crew.lanes.finished(order.request.host, worker.number)
-        self._ended(worker, order)
-
-    def _ended(self, worker: _Worker, order: _Order) -> None:
-        """Count what is known of the attempt under way; its worker, if it lives, says how much it really was."""
-        transfer = self._counters.active.pop(order.request.index, None)
-        if transfer is not None:
-            self._count(worker, worker.bytes + transfer.received)
-
-    def _count(self, worker: _Worker, ended_bytes: int) -> None:
-        self._counters.ended_bytes += ended_bytes - worker.bytes
-        worker.bytes = ended_bytes
-
-    def _show(self, worker: _Worker, pulse: Pulse) -> None:
-        """Let the run's counters show what the worker is at."""
-        worker.pulse = pulse
-        self._count(worker, pulse.ended_bytes)
-        for moving in pulse.active:
-            order = worker.orders.get(moving.key)
-            if order is not None and (transfer := order.transfer) is not None:
-                transfer.received, transfer.total, transfer.last_byte = moving.received, moving.total, moving.last_byte
-        counters = self._counters
-        counters.waiting = sum(each.pulse.waiting for each in self._workers)
-        counters.retrying = sum(each.pulse.retrying for each in self._workers)
-
-    def _silence(self, worker: _Worker) -> None:
-        """Let the run's counters show that nothing waits at this worker any more."""
-        self._show(worker, _SILENT._replace(ended_bytes=worker.bytes))
+        entry = worker.account.entries.pop(key)
+        self._crew.lanes.finished(entry.request.host, worker.number)
+        self._ledger.ended(worker.account, entry)
 
     async def _mourn(self, worker: _Worker, customer: Customer) -> None:
         """See to it that what a dead worker was at is tried again, but not for ever."""
-        self._silence(worker)
-        for key, order in tuple(worker.orders.items()):
-            if order.transfer is None:
-                continue
-            self._ended(worker, order)
-            order.failed(_DIED)
-            order.deaths += 1
-            if order.deaths < _DEATHS:
-                self._counters.retry(order.request.host, _DIED.kind)
-                self._observe(Retrying(order.request, _DIED, len(order.past.retried), 0.0))
-                continue
+        for key, entry in self._ledger.mourn(worker.account):
             self._forget(worker, key)
-            await customer.settle(self._failed(order))
-        worker.bytes = 0
-
-    async def _drop(self, worker: _Worker) -> None:
-        """Settle what a worker that is gone had begun."""
-        orders, worker.orders = worker.orders, {}
-        for order in orders.values():
-            if order.transfer is not None:
-                self._ended(worker, order)
-                order.failed(Error.of(ErrorKind.CANCELLED, f"{self._stopped or 'stopped'}; its worker told no more"))
-            if order.past.retried and self._customer is not None:
-                await self._customer.settle(self._failed(order))
-
-    def _failed(self, order: _Order) -> Settled:
-        """Return how a request ends with its last attempt, which nobody else can tell of."""
-        now, (*retried, _) = self._clock.monotonic(), order.past.retried
-        history = History(order.request, self._clock.now(), now, len(retried), tuple(retried))
-        attempt = Attempt(number=len(retried) + 1, started=now, ended=now, error=order.last)
-        record = history.after(attempt).record()
-        return Settled(record, to_line(record), order.request.key)
+            await customer.settle(self._ledger.end(entry))
 
 
 def _started(end: socket, assignment: Assignment, build: Build) -> SpawnProcess:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from socket import socket
-from typing import Final
+from typing import Final, NoReturn
 
 from fetcher.clock import Clock, SystemClock
 from fetcher.ending import leave
@@ -26,10 +26,12 @@ from fetcher.engines.channel import (
     GivenUp,
     Heard,
     Held,
+    Laid,
     Moving,
     Named,
     Order,
     Pulse,
+    Sender,
 )
 from fetcher.errors import words_of
 from fetcher.events import Counters, Event, Settled
@@ -59,7 +61,7 @@ class Assignment:
 class Desk:
     """Whom a worker's engine deals with: a customer, an observer and a giver of names in another process."""
 
-    def __init__(self, channel: Channel, counters: Counters, *, needs_body: bool) -> None:
+    def __init__(self, channel: Sender, counters: Counters, *, needs_body: bool) -> None:
         self.needs_body = needs_body
         self._channel = channel
         self._counters = counters
@@ -85,6 +87,10 @@ class Desk:
     def give_up(self, reason: Stop, message: str) -> None:
         """Tell the run that going on makes no sense."""
         self._channel.send(GivenUp(reason, message))
+
+    def lay(self, request: Request, told: Told) -> None:
+        """Tell the run that a body is laid aside, and what it needs to name it."""
+        self._channel.send(Laid(request, told))
 
     def observe(self, event: Event) -> None:
         """Tell the run what has happened."""
@@ -147,7 +153,7 @@ async def _serve(end: socket, assignment: Assignment, build: Build) -> None:
                 helpers = [
                     tasks.create_task(engine.run(desk)),
                     tasks.create_task(_obey(channel, desk, engine, finish, abort)),
-                    tasks.create_task(_pulse(channel, counters, clock)),
+                    tasks.create_task(pulse(channel, counters, clock)),
                 ]
                 seconds = await finish
                 if seconds is not None:
@@ -156,7 +162,7 @@ async def _serve(end: socket, assignment: Assignment, build: Build) -> None:
                     helper.cancel()
         except OSError as error:
             desk.give_up(Stop.WORKERS, f"a worker process failed: {words_of(error, str(error))}")
-        channel.send(_beat(counters))
+        channel.send(beat(counters))
         channel.send(Ended())
 
 
@@ -183,13 +189,15 @@ async def _obey(
         finish.set_result(None)
 
 
-async def _pulse(channel: Channel, counters: Counters, clock: Clock) -> None:
+async def pulse(channel: Sender, counters: Counters, clock: Clock) -> NoReturn:
+    """Tell again and again how it goes."""
     while True:
         await clock.sleep(_PULSE)
-        channel.send(_beat(counters))
+        channel.send(beat(counters))
 
 
-def _beat(counters: Counters) -> Pulse:
+def beat(counters: Counters) -> Pulse:
+    """Return how it goes."""
     oldest = list(counters.active.values())[:_TOLD]
     active = (Moving(each.request.key, each.received, each.total, each.last_byte) for each in oldest)
     return Pulse(counters.waiting, counters.retrying, counters.ended_bytes, tuple(active))
