@@ -50,3 +50,17 @@ class SystemClock:
 def entropy() -> bytes:
     """Return 16 bytes that nobody can guess."""
     return secrets.token_bytes(16)
+
+
+class DistantClock(SystemClock):
+    """This machine's clock, with the monotonic time of another one, as far as the wall clocks of both agree.
+
+    ``epoch`` is the other's wall clock less its monotonic one.
+    """
+
+    def __init__(self, epoch: float) -> None:
+        self._ahead = self.now() - super().monotonic() - epoch
+
+    def monotonic(self) -> float:
+        """Return a clock that never goes back, and means the same on both machines."""
+        return super().monotonic() + self._ahead

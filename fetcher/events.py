@@ -57,7 +57,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why nothing happens yet, in one line, for somebody who looks on."""
+    """What only somebody who looks on need know, in one line: why nothing happens yet, or where it will."""
 
     message: str
 

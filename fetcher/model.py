@@ -44,6 +44,7 @@ class Stop(StrEnum):
     PIPE = "pipe"
     DISK = "disk"
     WORKERS = "workers"
+    CLUSTER = "cluster"
     LIMIT = "limit"
 
     @property
@@ -64,6 +65,7 @@ _STOPPED: Final = {
     Stop.PIPE: "stopped: the reader of the output went away",
     Stop.DISK: "stopped: the disk failed",
     Stop.WORKERS: "stopped: worker processes failed",
+    Stop.CLUSTER: "stopped: the cluster failed",
     Stop.LIMIT: "stopped by a limit",
 }
 

@@ -16,6 +16,8 @@ from fetcher.paths import CLEAN_PART, MAX_PART, decode, digest, folded, quote, s
 STATE_DIRECTORY: Final = ".fetcher"
 #: Where archives grow.
 OPEN: Final = f"{STATE_DIRECTORY}/open"
+#: Where other machines put bodies together, and tell of them.
+PARTS: Final = f"{STATE_DIRECTORY}/parts"
 
 #: Bytes of UTF-8.
 _MAX_PATH: Final = 1000

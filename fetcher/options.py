@@ -281,6 +281,8 @@ class Options:
     ``contact`` is told in the User-Agent, so that who runs a server knows whom to write to.
     ``workers`` is how many processes fetch, which share the limits; with more than one, a script that calls the library
     must be importable without running (``if __name__ == "__main__":``), as multiprocessing demands.
+    ``engine`` is a cluster that fetches instead, ``dask://HOST:PORT`` or ``dask:FILE`` with a scheduler file; ``workers``
+    is then how much of it is used at once, 1 being all.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -300,6 +302,7 @@ class Options:
     transport: Carrier = Carrier.SESSION
     wire: Wire = field(default_factory=Wire)
     workers: int = 1
+    engine: str | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -308,6 +311,13 @@ class Options:
             _require(self.output.save, f"exec with {FILE} needs a file, and no-save keeps none")
             alone = self.output.format is Format.FILES and self.output.store is None
             _require(alone, f"exec with {FILE} needs a file for each body: format files, in a directory")
+        if self.engine is not None:
+            _require(self.output.save, "--engine needs a directory that all machines share, and --no-save keeps none")
+            shared = self.output.format is Format.FILES and self.output.store is None
+            _require(
+                shared,
+                "--engine keeps bodies as files in a directory that all machines share: --format files, no store",
+            )
         if self.transport is not Carrier.CURL:
             _require(not self.wire.http3, "HTTP/3 needs --transport curl")
             _require(self.wire.doh is None, "DNS over HTTPS needs --transport curl")

@@ -37,7 +37,7 @@ _LOOK_UPS: Final = 256
 _SAMPLE: Final = 100
 
 #: Transfers under way are of no use to these, and many of them fail at once with the first.
-_AT_ONCE: Final = frozenset({Stop.PIPE, *(reason for reason in Stop if reason.local)})
+_AT_ONCE: Final = frozenset({Stop.PIPE, Stop.CLUSTER, *(reason for reason in Stop if reason.local)})
 
 
 class Memory(Protocol):

@@ -29,6 +29,7 @@ _STOPPED = {
     Stop.PIPE: ExitStatus.PIPE,
     Stop.DISK: ExitStatus.LOCAL,
     Stop.WORKERS: ExitStatus.LOCAL,
+    Stop.CLUSTER: ExitStatus.SOME_FAILED,
     Stop.LIMIT: ExitStatus.UNFINISHED,
 }
 

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from os import getpid
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
@@ -24,7 +26,7 @@ from fetcher.lanes import Lanes, keeps, share, worker_count
 from fetcher.lock import Patience
 from fetcher.logins import Logins
 from fetcher.model import timestamp
-from fetcher.naming import STATE_DIRECTORY, Template
+from fetcher.naming import PARTS, STATE_DIRECTORY, Template
 from fetcher.options import Carrier, Format, Options, Output, Timeouts, Tls
 from fetcher.replay import JOURNAL
 from fetcher.robots import Gate, product_token
@@ -41,6 +43,8 @@ from fetcher.transport.proxies import Proxies
 
 if TYPE_CHECKING:
     from fetcher.engines.base import Engine
+    from fetcher.engines.chunk import Chunk
+    from fetcher.engines.cluster import Cluster
     from fetcher.engines.processes import Processes
     from fetcher.engines.worker import Assignment, Desk
     from fetcher.sinks.store import ObjectStore
@@ -100,7 +104,9 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
                     await sink.take_up()
         named = options.output.save and options.output.format is Format.FILES
         engine: Engine
-        if workers > 1 and not options.dry_run:
+        if options.engine is not None and isinstance(sink, FilesSink):
+            engine = await stack.enter_async_context(_cluster(options, options.engine, sink, ears))
+        elif workers > 1 and not options.dry_run:
             engine = _processes(options, workers, naming, ears)
         else:
             fetch = await stack.enter_async_context(fetching(options, sink, ears.clock))
@@ -185,6 +191,11 @@ def prepare(options: Options) -> None:
     Raises UsageError if an optional part is missing.
     """
     maker(options)
+    if options.engine is not None:
+        from fetcher.engines.dask import load, scheduler_address  # noqa: PLC0415  most runs need none
+
+        scheduler_address(options.engine, encrypted=True)
+        load()
     if options.output.save and options.output.format is not Format.FILES:
         archive(options.output.format)
     _objects(options.output)
@@ -242,6 +253,52 @@ def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "P
     assignments = [Assignment(number, share(options, workers, number), naming.needs_body) for number in range(workers)]
     lanes = Lanes(workers, keeps(options, workers))
     return Processes(Crew(assignments, lanes, _worker_engine), naming, ears.clock, ears.counters, ears.observe)
+
+
+@asynccontextmanager
+async def _cluster(options: Options, engine: str, sink: FilesSink, ears: Ears) -> AsyncIterator["Cluster"]:
+    """Connect to the engine that has other machines."""
+    from fetcher.engines.cluster import Cluster, Site  # noqa: PLC0415  most runs need none
+    from fetcher.engines.dask import connected  # noqa: PLC0415
+
+    directory = options.output.directory.resolve()
+    parts = directory / PARTS / f"{int(1000 * ears.clock.now()):x}-{getpid()}"
+    await sink.disk.run(_make_anew, parts)
+    async with connected(engine, chunk_engine, ears.clock) as pool:
+        count = worker_count(options, options.workers if options.workers > 1 else pool.threads)
+        own = replace(options, output=replace(options.output, directory=directory))
+        shares = [share(own, count, number) for number in range(count)]
+        ears.observe(Waiting(f"{count} lanes on {pool.workers} workers of {pool.scheduler}"))
+        site = Site(shares, Lanes(count, keeps(options, count)), sink, sink.disk, parts)
+        try:
+            yield Cluster(pool, site, ears.clock, ears.counters, ears.observe)
+        finally:
+            await sink.disk.run(rmtree, parts.parent, True)
+
+
+def _make_anew(parts: Path) -> None:
+    """Make a run's directory for its chunks, and remove those of runs that have died; raises LocalError."""
+    try:
+        rmtree(parts.parent, ignore_errors=True)
+        parts.mkdir(parents=True)
+    except OSError as error:
+        raise LocalError(f"cannot use {error.filename or parts}: {words_of(error)}") from error
+
+
+@asynccontextmanager
+async def chunk_engine(chunk: "Chunk", desk: "Desk", counters: Counters, clock: Clock) -> AsyncIterator[Inline]:
+    """Open, on another machine, all that a chunk needs."""
+    from fetcher.engines.chunk import Aside  # noqa: PLC0415  it is loaded by then
+
+    options = _affordable(chunk.options, desk.observe)
+    directory = options.output.directory
+    partials = Partials(partial_in(directory), f"{chunk.directory.parent.name}-{chunk.number}-")
+    async with AsyncExitStack() as stack:
+        aside = Aside(chunk.directory.relative_to(directory).as_posix(), desk.lay)
+        sink = FilesSink(directory, partials, aside, stack.enter_context(Disk()))
+        await sink.disk.run(partials.look)
+        fetch = await stack.enter_async_context(fetching(options, sink, clock))
+        yield Inline(options, fetch, clock, counters, desk.observe)
 
 
 @asynccontextmanager

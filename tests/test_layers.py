@@ -39,6 +39,8 @@ RESERVED: Final = {
     "secrets": ("clock",),
     "aiohttp": ("transport.", "demosite"),
     "aiofiles": ("sinks.", "sources."),
+    "distributed": ("engines.dask",),
+    "dask": ("engines.dask",),
     "pycurl": ("transport.curl_options",),
     "python_socks": ("transport.socks",),
     "protego": ("robots",),

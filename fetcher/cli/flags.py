@@ -135,6 +135,10 @@ class Flags:
         str, _option(SPEED, "processes that share the work and the limits", "--workers", metavar="N")
     ] = str(_DEFAULTS.workers)
 
+    engine: Annotated[
+        str | None, _option(SPEED, "a cluster that fetches: dask://HOST:PORT (an extra)", "--engine", metavar="URL")
+    ] = None
+
     transport: Annotated[
         str, _option(SPEED, "session (aiohttp) or curl (an extra)", "--transport", metavar="HOW", words=Carrier)
     ] = _DEFAULTS.transport.value

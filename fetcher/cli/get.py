@@ -114,6 +114,7 @@ def _options(flags: Flags) -> Options:
         block_private=flags.block_private,
         wire=Wire(http3=flags.http3, doh=_if_given(params.https, "--doh-url", flags.doh_url)),
         workers=params.whole("--workers", flags.workers),
+        engine=flags.engine,
         transport=Carrier(params.choice("--transport", flags.transport, tuple(Carrier))),
         dry_run=flags.dry_run,
     )

@@ -153,3 +153,11 @@ class NameGiver(Protocol):
     async def reserve(self, request: Request, told: Told, digest: str | None, obstacle: str | None = None) -> Name:
         """Return the name of this body, unlike that of any other URL; ``obstacle`` is a path that nobody can have."""
         ...
+
+
+class Adopter(Protocol):
+    """Whoever takes bodies that others have put together."""
+
+    async def adopt(self, request: Request, told: Told, path: str, digest: str) -> str:
+        """Give a whole body that lies at a relative ``path`` the name that is its own, and return that; raises LocalError."""
+        ...

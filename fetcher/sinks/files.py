@@ -124,6 +124,29 @@ class FilesSink:
         """Put a small body in its place; see :meth:`Shelf.store`."""
         return self.disk.together(self.shelf.store, *call) if self._small is None else self._small.store(*call)
 
+    async def adopt(self, request: Request, told: Told, path: str, digest: str) -> str:
+        """Give a whole body that lies at a relative ``path`` the name that is its own, and return that; raises LocalError."""
+        try:
+            return await self.place(f"{self.directory}/{path}", request, told, digest)
+        except OSError as error:
+            raise self.failure(error) from error
+
+    async def place(self, partial: str, request: Request, told: Told, digest: str, obstacle: str | None = None) -> str:
+        """Rename a whole body to a name where nothing of anybody else's lies, and return that; raises OSError."""
+        before = request.kept.stored.sha256 if request.kept is not None else None
+        path = ""
+        for _ in range(_NAMES):
+            path, ours = await self.naming.reserve(request, told, digest, obstacle)
+            obstacle = await self.disk.together(self.shelf.place, partial, path, ours, digest, before)
+            if obstacle is None:
+                return path
+        raise OSError(errno.EEXIST, "no name is free", str(self.directory / path))
+
+    def failure(self, error: OSError) -> LocalError:
+        """Return what to say of an error."""
+        where = error.filename2 or error.filename or self.directory
+        return LocalError(f"{words_of(error)}: {where}")
+
     async def open_file(self, path: str, opener: Callable[[str, int], int]) -> "AsyncFileIO":
         """Open a file for writing, unbuffered."""
         return await aiofiles.open(path, "wb", buffering=0, opener=opener, executor=self.disk.executor)
@@ -177,7 +200,7 @@ class _FileWriter:
             self._begun = True  # perhaps: something may have been in its way
             raise
         except OSError as error:
-            raise self._failure(error) from error
+            raise self._sink.failure(error) from error
         if obstacle is not None:
             self._begun = True
             path = await self._finished(self._place(digest, obstacle))
@@ -201,11 +224,7 @@ class _FileWriter:
         try:
             return await whole(work)
         except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> LocalError:
-        where = error.filename2 or error.filename or self._sink.directory
-        return LocalError(f"{words_of(error)}: {where}")
+            raise self._sink.failure(error) from error
 
     async def _commit(self) -> Stored:
         await self._flush_and_close()
@@ -216,15 +235,8 @@ class _FileWriter:
         return Stored(path, self._size, digest)
 
     async def _place(self, digest: str, obstacle: str | None = None) -> str:
-        """Rename the whole body to a name where nothing of anybody else's lies, and return it."""
-        sink = self._sink
-        path = ""
-        for _ in range(_NAMES):
-            path, ours = await sink.naming.reserve(self._request, self._told, digest, obstacle)
-            obstacle = await sink.disk.together(sink.shelf.place, self._partial, path, ours, digest, self._before)
-            if obstacle is None:
-                return path
-        raise OSError(errno.EEXIST, "no name is free", str(sink.directory / path))
+        """Rename the whole body and return its name."""
+        return await self._sink.place(self._partial, self._request, self._told, digest, obstacle)
 
     async def _flush(self) -> "AsyncFileIO":
         """Begin to write and hash what is waiting, once what was begun before is done: one block ahead of the network."""
