@@ -102,6 +102,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
                 sink = await stack.enter_async_context(_stored(place))
                 if isinstance(sink, FilesSink):
                     await sink.take_up()
+                    await _take_over(directory, sink, journal, ears.observe)
         named = options.output.save and options.output.format is Format.FILES
         engine: Engine
         if options.engine is not None and isinstance(sink, FilesSink):
@@ -185,6 +186,17 @@ async def _mend(directory: Path, disk: Disk, objects: "ObjectStore | None") -> N
         raise LocalError(f"cannot finish {error.filename or directory}: {words_of(error, str(error))}") from error
 
 
+async def _take_over(directory: Path, sink: FilesSink, journal: Journal, observe: Observer) -> None:
+    """Take what a cluster has fetched for a run that died; raises LocalError."""
+    if not (directory / PARTS).is_dir():
+        return
+    from fetcher.engines.salvage import salvage  # noqa: PLC0415  most runs need none
+
+    found = await salvage(directory, sink, journal, sink.disk)
+    if found:
+        observe(Waiting(f"{found:,} files of a run that was cut off taken over"))
+
+
 def prepare(options: Options) -> None:
     """Import what a run with these options needs, which takes its time, so let no loop wait for it.
 
@@ -260,13 +272,19 @@ async def _cluster(options: Options, engine: str, sink: FilesSink, ears: Ears) -
     """Connect to the engine that has other machines."""
     from fetcher.engines.cluster import Cluster, Site  # noqa: PLC0415  most runs need none
     from fetcher.engines.dask import connected  # noqa: PLC0415
+    from fetcher.engines.salvage import run_name  # noqa: PLC0415
+    from fetcher.transport.tls import tls_context  # noqa: PLC0415
 
     directory = options.output.directory.resolve()
-    parts = directory / PARTS / f"{int(1000 * ears.clock.now()):x}-{getpid()}"
+    unique = f"{int(1000 * ears.clock.now()):x}-{getpid()}"
+    parts = directory / PARTS / run_name(unique, commanded=options.command is not None)
+    if options.tls.has_files:
+        tls_context(options.tls, own_origin=True)  # to fail before anybody works
     await sink.disk.run(_make_anew, parts)
     async with connected(engine, chunk_engine, ears.clock) as pool:
         count = worker_count(options, options.workers if options.workers > 1 else pool.threads)
-        own = replace(options, output=replace(options.output, directory=directory))
+        output = replace(options.output, directory=directory)
+        own = replace(options, output=output, tls=_absolute(options.tls))
         shares = [share(own, count, number) for number in range(count)]
         ears.observe(Waiting(f"{count} lanes on {pool.workers} workers of {pool.scheduler}"))
         site = Site(shares, Lanes(count, keeps(options, count)), sink, sink.disk, parts)
@@ -274,6 +292,12 @@ async def _cluster(options: Options, engine: str, sink: FilesSink, ears: Ears) -
             yield Cluster(pool, site, ears.clock, ears.counters, ears.observe)
         finally:
             await sink.disk.run(rmtree, parts.parent, True)
+
+
+def _absolute(tls: Tls) -> Tls:
+    """Return the same files for those who work in other directories."""
+    ca_file, cert, key = (path and path.resolve() for path in (tls.ca_file, tls.cert, tls.key))
+    return replace(tls, ca_file=ca_file, cert=cert, key=key)
 
 
 def _make_anew(parts: Path) -> None:

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from fetcher.engines.channel import Done, Ended
+from fetcher.engines.spool import Inbox
 from tests.command import Command, Ran
 from tests.server import Scope
 from tests.sockets import until
@@ -85,7 +87,7 @@ def command(tmp_path: Path) -> Command:
     return Command(tmp_path)
 
 
-def same_again(ran: Ran, before: list[str], urls: list[str], directory: Path) -> dict[str, str]:
+def same_again(ran: Ran, before: Iterable[str], urls: list[str], directory: Path) -> dict[str, str]:
     """Assert that a run went on where one before had ended; return the outcomes by URL."""
     assert ran.code == 0, ran.stderr
     outcomes = {url: record["outcome"] for url, record in whole(ran, urls, directory).items()}
@@ -156,7 +158,7 @@ def test_a_killed_scheduler(command: Command, sites: Sites, site: Site, server: 
 
 
 def test_a_killed_run(command: Command, site: Site, server: Scope, tmp_path: Path) -> None:
-    """When the run is killed, its work ends with it, and the next run goes on."""
+    """When the run is killed, its work ends with it; the next run fetches nothing that had been told of already."""
     urls = listed(server, 300, tmp_path, delay=0.1)
     with command.start("get", "urls.txt", "--engine", site.engine, "-c", "8") as process:
         until(lambda: len(server.requests()) > 60)
@@ -164,11 +166,17 @@ def test_a_killed_run(command: Command, site: Site, server: Scope, tmp_path: Pat
         finished(process)
     until(lambda: not server.active_now())
     asked = len(server.requests())
-    journal = (tmp_path / "fetched/.fetcher/records.ndjson").read_bytes().splitlines(keepends=True)
-    done = [json.loads(line)["url"] for line in journal if line.endswith(b"\n")]
+    state = tmp_path / "fetched/.fetcher"
+    until(lambda: all(Inbox(path).read()[-1] == Ended() for path in state.glob("parts/*/*/told")))
+    journal = (state / "records.ndjson").read_bytes().splitlines(keepends=True)
+    done = {json.loads(line)["url"] for line in journal if line.endswith(b"\n")}
+    told = [each for path in state.glob("parts/*/*/told") for each in Inbox(path).read() if isinstance(each, Done)]
+    done |= {each.record.url for each in told if each.record.ok}
     assert len(done) <= asked < 300
     ran = command("get", "urls.txt", "--engine", site.engine)
     same_again(ran, done, urls, tmp_path / "fetched")
+    assert len(server.requests()) == asked + 300 - len(done)
+    assert not (state / "parts").exists()
 
 
 def test_a_lethal_url(command: Command, sites: Sites, server: Scope, tmp_path: Path) -> None:

@@ -27,6 +27,17 @@ _MODULES: Final = frozenset(
 )
 #: Bytes read at once, and so the most that is looked through for whole blocks in one step.
 _READ: Final = 1 << 20
+#: What unpickling may raise beside its own error where a block is not what it seems.
+_BROKEN: Final = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
 #: Seconds between two blocks.
 _PAUSE: Final = 0.1
 
@@ -75,7 +86,10 @@ class Inbox:
         self._path = path
 
     def read(self) -> list[Message]:
-        """Return the messages of the next whole blocks; none of a file that is not there. Blocks; raises OSError."""
+        """Return the messages of the next whole blocks; none of a file that is not there. Blocks.
+
+        Raises OSError, and ValueError for what is no block of messages.
+        """
         messages: list[Message] = []
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -83,7 +97,7 @@ class Inbox:
             return messages
         try:
             while block := self._next(descriptor):
-                messages += _Unpickler(BytesIO(block)).load()
+                messages += _messages(block)
         finally:
             os.close(descriptor)
         return messages
@@ -101,6 +115,13 @@ class Inbox:
             return b""
         self.offset = start + size
         return block
+
+
+def _messages(block: bytes) -> list[Message]:
+    try:
+        return list[Message](_Unpickler(BytesIO(block)).load())
+    except (pickle.UnpicklingError, *_BROKEN) as error:
+        raise ValueError(f"no messages: {error}") from error
 
 
 class _Unpickler(pickle.Unpickler):

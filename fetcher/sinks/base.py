@@ -161,3 +161,7 @@ class Adopter(Protocol):
     async def adopt(self, request: Request, told: Told, path: str, digest: str) -> str:
         """Give a whole body that lies at a relative ``path`` the name that is its own, and return that; raises LocalError."""
         ...
+
+    async def adopted(self, request: Request, told: Told, size: int, digest: str) -> str | None:
+        """Return the name of a body that was given it by a run that could not say so any more; None if it is not there."""
+        ...

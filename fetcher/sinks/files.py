@@ -131,6 +131,11 @@ class FilesSink:
         except OSError as error:
             raise self.failure(error) from error
 
+    async def adopted(self, request: Request, told: Told, size: int, digest: str) -> str | None:
+        """Return the name of a body that was given it by a run that could not say so any more; None if it is not there."""
+        path, _ = await self.naming.reserve(request, told, digest)
+        return path if await self.disk.together(self.shelf.has, path, size, digest) else None
+
     async def place(self, partial: str, request: Request, told: Told, digest: str, obstacle: str | None = None) -> str:
         """Rename a whole body to a name where nothing of anybody else's lies, and return that; raises OSError."""
         before = request.kept.stored.sha256 if request.kept is not None else None

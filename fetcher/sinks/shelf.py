@@ -76,6 +76,14 @@ class Shelf:
             return self.place(partial, path, ours, digest, before)
         return None
 
+    def has(self, path: str, size: int, digest: str) -> bool:
+        """Tell whether these bytes lie there, by size and SHA-256, in a file and below folders that are no links."""
+        folders = [path[:slash] for slash, character in enumerate(path) if character == "/"]
+        if not all(stat.S_ISDIR(_mode(f"{self._directory}/{folder}") or 0) for folder in folders):
+            return False
+        final = f"{self._directory}/{path}"
+        return stat.S_ISREG(_mode(final) or 0) and _same(final, size, digest)
+
     def _make_way(self, path: str) -> str | None:
         """Make the folders of ``path``; returns the first that is something else, a symbolic link for instance."""
         folder = path.rpartition("/")[0]
@@ -107,7 +115,15 @@ def _mode(path: str) -> int | None:
 def _is(final: str, partial: str, digest: str) -> bool:
     """Tell whether a file is the same body: that of a run that was killed before it could say so."""
     try:
-        if os.lstat(final).st_size != os.lstat(partial).st_size:
+        return _same(final, os.lstat(partial).st_size, digest)
+    except OSError:
+        return False
+
+
+def _same(final: str, size: int, digest: str) -> bool:
+    """Tell whether a file has so many bytes, and this SHA-256."""
+    try:
+        if os.lstat(final).st_size != size:
             return False
         with open(final, "rb") as file:  # noqa: PTH123
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
