@@ -3,12 +3,12 @@
 import asyncio
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from fetcher.answer import Answer
 from fetcher.body import Decoding, Rest, Undecoded
@@ -31,6 +31,9 @@ from fetcher.sinks.base import Sink, Writer, check_digest
 from fetcher.text import seconds_text, size_text
 from fetcher.transport.base import Hop, Response, Transport
 from fetcher.urls import parse
+
+if TYPE_CHECKING:
+    from fetcher.visits import Visits
 
 #: The body of an error or a redirect is read, so that its connection can be used again, if it is no longer than so
 #: many bytes and comes within so many seconds.
@@ -93,6 +96,8 @@ class Fetch:
         self.gate = gate
         self._slots: Slots | None = None
         self._room = asyncio.Semaphore(_ROOM)
+        #: Who keeps count where redirects and mirrors lead, if that is counted.
+        self.visits: Visits | None = None
         self._transport = transport
         self._sink = sink
         self._identity = identity
@@ -179,7 +184,8 @@ class Fetch:
             condition = kept.condition if kept is not None and kept.head.url == url else ()
             asked, cookie = asked_for(held, condition), progress.cookies.field(url)
             fields = self._identity.fields(request, step, cookie=cookie, asked=asked)
-            async with self._transport.send(Hop(url, fields, step.own_origin)) as response:
+            hop = Hop(url, fields, step.own_origin)
+            async with self._visit(request, url) or nullcontext(), self._transport.send(hop) as response:
                 answer = Answer(response, url)
                 progress.head, progress.timings = answer.head, response.timings()
                 if self._sink.wants_wire:
@@ -205,6 +211,13 @@ class Fetch:
                 await _drain(response)
             own_origin = step.own_origin and following.origin == parse(request.target).origin
             progress.step = Step(following.target, own_origin)
+
+    def _visit(self, request: Request, url: str) -> AbstractAsyncContextManager[None] | None:
+        """Return what to have open while a host is asked that is not the list's, if visits there are counted."""
+        if self.visits is None:
+            return None
+        host = parse(url).host
+        return self.visits.to(host) if host != (request.primary or request).host else None
 
     def _is_new(self, step: Step, request: Request, response: Response) -> bool:
         """Take the challenge of a response, to be answered by the same request again; only the first one of a step."""
@@ -256,11 +269,12 @@ class Fetch:
             between = Decoding(applied, max_size=max_size)
         head = answer.head if not progress.exchanges else replace(answer.head, exchanges=progress.exchanges)
         writer = await self._open(transfer.request, head, held)
-        if self._slots is None or length is None or not self._divides(answer, held, length):
+        slots = None if self._visit(transfer.request, answer.head.url) else self._slots  # one visits with one request
+        if slots is None or length is None or not self._divides(answer, held, length):
             stored = await self._pour(transfer, response, between, writer)
         else:
             division = Division(start, start + length, self._limits.segments + _AHEAD, PART)
-            supply = self._supply(self._slots, transfer, progress, answer.head, division.size)
+            supply = self._supply(slots, transfer, progress, answer.head, division.size)
             async with Segments(response, division, supply) as segments:
                 stored = await self._pour(transfer, segments, between, writer)
         progress.warnings += response.doubts()

@@ -73,6 +73,29 @@ def share(options: Options, workers: int, worker: int) -> Options:
     return replace(options, limits=own, hosts=tuple(section(each) for each in Hosts(options.hosts).sections))
 
 
+def abroad(options: Options, workers: int) -> Options:
+    """Return limits for hosts that are asked by other workers: a small part, but never nothing, of what the run may do.
+
+    All workers together may do as much there as whoever has such a host, or one request each at once.
+    """
+
+    def part(whole: int | None) -> int | None:
+        return None if whole is None else max(1, whole // workers)
+
+    def pace(whole: float | None) -> float | None:
+        return None if whole is None else whole / workers
+
+    limits = options.limits
+    sections = Hosts(options.hosts).sections
+    return Options(
+        limits=Limits(per_host=part(limits.per_host), host_rate=pace(limits.host_rate)),
+        hosts=tuple(
+            HostOptions(pattern=each.pattern, per_host=part(each.per_host), host_rate=pace(each.host_rate))
+            for each in sections
+        ),
+    )
+
+
 class Lanes:
     """Deals requests out to ``workers``: each to the one with the least to do, or, where a host is kept whole, to its.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
 from fetcher.atomic import whole
+from fetcher.chunks import paces
 from fetcher.clock import Clock, SystemClock, entropy
 from fetcher.cookiefile import Shelf
 from fetcher.descriptors import allow
@@ -22,7 +23,7 @@ from fetcher.fetch import Fetch
 from fetcher.hosts import Hosts
 from fetcher.identity import Identity
 from fetcher.journal import Journal, partial_in
-from fetcher.lanes import Lanes, keeps, share, worker_count
+from fetcher.lanes import Lanes, abroad, keeps, share, worker_count
 from fetcher.lock import Patience
 from fetcher.logins import Logins
 from fetcher.model import timestamp
@@ -40,6 +41,7 @@ from fetcher.sinks.shards import Rotation, ShardsSink
 from fetcher.sinks.small import NEVER, SmallBodies
 from fetcher.transport.base import Reach, Transport
 from fetcher.transport.proxies import Proxies
+from fetcher.visits import Visits
 
 if TYPE_CHECKING:
     from fetcher.engines.base import Engine
@@ -287,7 +289,7 @@ async def _cluster(options: Options, engine: str, sink: FilesSink, ears: Ears) -
         own = replace(options, output=output, tls=_absolute(options.tls))
         shares = [share(own, count, number) for number in range(count)]
         ears.observe(Waiting(f"{count} lanes on {pool.workers} workers of {pool.scheduler}"))
-        site = Site(shares, Lanes(count, keeps(options, count)), sink, sink.disk, parts)
+        site = Site(shares, abroad(options, count), Lanes(count, keeps(options, count)), sink, sink.disk, parts)
         try:
             yield Cluster(pool, site, ears.clock, ears.counters, ears.observe)
         finally:
@@ -322,6 +324,7 @@ async def chunk_engine(chunk: "Chunk", desk: "Desk", counters: Counters, clock: 
         sink = FilesSink(directory, partials, aside, stack.enter_context(Disk()))
         await sink.disk.run(partials.look)
         fetch = await stack.enter_async_context(fetching(options, sink, clock))
+        fetch.visits = Visits(paces(chunk.abroad), clock)
         yield Inline(options, fetch, clock, counters, desk.observe)
 
 

@@ -4,6 +4,7 @@ What it is made of follows: addresses, the files in which machines tell each oth
 """
 
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,16 +19,20 @@ from fetcher.engines import dask
 from fetcher.engines.base import Engine
 from fetcher.engines.channel import Begun
 from fetcher.engines.chunk import Chunk, fetch_chunk
+from fetcher.engines.cluster import Cluster
 from fetcher.engines.dask import scheduler_address
 from fetcher.engines.spool import Inbox, Outbox
 from fetcher.errors import LocalError, UsageError
 from fetcher.events import Counters
+from fetcher.model import Outcome, Request
 from fetcher.naming import Template
-from fetcher.options import DEFAULT_NAME, Format, Options, Output
+from fetcher.options import DEFAULT_NAME, Format, Limits, Options, Output
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.partial import Partials
 from fetcher.wiring import Ears
 from tests.contracts.engine_contract import EngineContract, Opened
+from tests.server import Scope
+from tests.test_cli_robots import answer, serving
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,36 @@ class TestDask(EngineContract):
                     yield engine
 
         return cluster
+
+    async def test_where_redirects_lead(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
+        """A host that many lanes are led to gets no more at once from each than that one's small part."""
+        urls = [
+            server.origin(number % 4 + 1).url(f"{number}", redirect_to=server.url(f"far/{number}", delay=0.05))
+            for number in range(32)
+        ]
+        async with self.shop(opened, tmp_path, Limits(concurrency=8, per_host=2)) as shop:
+            shop.add(*urls)
+            records = await shop.settled(len(urls))
+        assert {record.outcome for record in records.values()} == {Outcome.FETCHED}
+        assert server.active_peak("far/") == 2
+
+    async def test_rules_are_asked_for_once(self, opened: Opened, tmp_path: Path) -> None:
+        """What one chunk has heard of an origin's rules, the others know, and keep to over all of them."""
+        rules = answer(body=b"User-agent: *\nDisallow: /no\nCrawl-delay: 0.05\n")
+        with serving({"/robots.txt": rules}) as site:
+            async with self.shop(opened, tmp_path, Limits(concurrency=8, robots=True)) as shop:
+                assert isinstance(shop.engine, Cluster)
+                for lane in shop.engine._lanes:
+                    lane.most = 3
+                host = site.base.removeprefix("http://")
+                for index, url in enumerate(site.urls(*(str(number) for number in range(20)), "no")):
+                    shop.engine.add(Request(index, url, url, host, "list", 1))
+                records = await shop.settled(21)
+                assert shop.engine._number >= 3
+        assert Counter(record.outcome for record in records.values()) == {Outcome.FETCHED: 20, Outcome.FAILED: 1}
+        assert Counter(site.asked) == {f"/{number}": 1 for number in ("robots.txt", *range(20))}
+        times = sorted(site.times)
+        assert times[-1] - times[1] >= 0.9 * 0.05 * 19
 
 
 @pytest.mark.parametrize(
@@ -180,6 +215,7 @@ def chunk(parts: Path, **changed: Any) -> Chunk:
         "orders": parts / "orders",
         "offset": 0,
         "options": Options(headers=(("Authorization", "hush"),)),
+        "abroad": Options(),
         "requests": (),
         "holds": (),
         "rulings": (),

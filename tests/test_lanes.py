@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetcher.hosts import Hosts, limits_of
-from fetcher.lanes import Keep, Lanes, keep, keeps, share, worker_count
+from fetcher.lanes import Keep, Lanes, abroad, keep, keeps, share, worker_count
 from fetcher.options import HostOptions, Limits, Options
 
 _rates = st.none() | st.floats(0.001, 1e6)
@@ -95,6 +95,21 @@ def test_shares_add_up(limits: Limits, sections: list[HostOptions], wanted: int)
         else:
             assert min(of_host) >= 1
             assert (sum if keep_of(host) is Keep.APART else max)(of_host) == whole.per_host
+
+
+@given(_limits, _sections, st.integers(1, 256))
+def test_abroad(limits: Limits, sections: list[HostOptions], workers: int) -> None:
+    """What all workers together may do at a host that is another's is no more than the run may, or one request each."""
+    options = Options(limits=limits, hosts=tuple(sections))
+    part = abroad(options, workers)
+    for host in ("a.x", "b.x", "b.y", "c", "d"):
+        whole, own = _limits_for(options, host), _limits_for(part, host)
+        assert (own.per_host is None, own.host_rate is None) == (whole.per_host is None, whole.host_rate is None)
+        if whole.per_host is not None and own.per_host is not None:
+            assert own.per_host >= 1
+            assert workers * own.per_host <= max(whole.per_host, workers)
+        if whole.host_rate is not None:
+            assert own.host_rate == pytest.approx(whole.host_rate / workers)
 
 
 def _limits_for(options: Options, host: str) -> Limits:

@@ -24,7 +24,7 @@ LAYERS: Final = (
     "text frozen access errors details exchange model options events status",
     "hashtable body urls cookiefile logins hosts limits adaptive origins lanes chunks retry redirects robots conditional division identity headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
     "clock descriptors ending atomic disk blocks channel cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
-    "recorder answer segments fetch asking engines download commands run wiring lists api",
+    "recorder answer visits segments fetch asking engines download commands run wiring lists api",
     "views report cli",
 )
 RANKS: Final = {name: (layer, place) for layer, names in enumerate(LAYERS) for place, name in enumerate(names.split())}

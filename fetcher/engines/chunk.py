@@ -42,7 +42,7 @@ class Chunk:
     """What a machine needs to know of a chunk. Nobody who prints it learns what is in it: header fields can be secret.
 
     ``directory`` is its own, in one that all machines share, and not there before it is fetched. What the run has to say
-    to all chunks stands in ``orders``, new to this one from ``offset`` on. ``epoch`` is for a :class:`DistantClock`.
+    to all chunks stands in ``orders``, new to this one from ``offset`` on. ``abroad`` has limits for hosts of others. ``epoch`` is for a :class:`DistantClock`.
     """
 
     number: int
@@ -50,6 +50,7 @@ class Chunk:
     orders: Path
     offset: int
     options: Options
+    abroad: Options
     requests: tuple[Order, ...]
     holds: tuple[Held, ...]
     rulings: tuple[Ruling, ...]

@@ -73,10 +73,11 @@ _BARREN: Final = 4
 class Site:
     """What a cluster works with: the options of each lane, who gets which request, and who gives bodies their names.
 
-    ``parts`` is this run's own directory for its chunks.
+    ``abroad`` has limits for hosts that are another lane's; ``parts`` is this run's own directory for its chunks.
     """
 
     options: Sequence[Options]
+    abroad: Options
     lanes: Lanes
     sink: Adopter
     disk: Disk
@@ -210,6 +211,7 @@ class Cluster:
             directory=self._site.parts / f"{self._number}",
             orders=self._orders.path,
             offset=self._orders.size,
+            abroad=self._site.abroad,
             options=replace(lane.options, limits=replace(lane.options.limits, concurrency=slots)),
             requests=tuple(Order(entry.request, entry.past) for entry in entries.values()),
             holds=tuple(
