@@ -171,11 +171,20 @@ class HostCount:
         self.answers = False
 
 
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """The cluster of a run: its workers, the lanes that share the list, and how many of these have a chunk at work."""
+
+    workers: int
+    lanes: int
+    busy: int
+
+
 class Counters:
     """The run in plain numbers, kept up to date as it goes; reading them costs the run nothing.
 
     ``read`` rows have come from the list, ``total`` are in it (None while unknown), ``waiting`` stand in the queue,
-    ``commands`` are run. Some request is not made before ``until``, so the run does not end before either.
+    ``commands`` are run, ``machines`` are there if a cluster fetches. Some request is not made before ``until``, so the run does not end before either.
     """
 
     def __init__(self, started: float) -> None:
@@ -197,6 +206,7 @@ class Counters:
         self.latencies = Latencies()
         self.active: dict[int, Transfer] = {}
         self.commands = 0
+        self.machines: Machines | None = None
         self.stopping: str | None = None
         self.until = 0.0
 

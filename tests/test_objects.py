@@ -47,6 +47,7 @@ def test_progress_in_numbers() -> None:
         "p50": counters.latencies.quantile(0.5),
         "p95": counters.latencies.quantile(0.95),
         "stopping": None,
+        "cluster": None,
     }
     assert found["settled"] + found["retrying"] + found["active"] + found["waiting"] == found["lines"]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetcher.events import Counters, HostCount, Transfer
+from fetcher.events import Counters, HostCount, Machines, Transfer
 from fetcher.model import Failure, Outcome, Request
 from fetcher.text import printable
 from fetcher.views.lines import RED, Line, cells, fit_url, plain
@@ -79,6 +79,15 @@ def texts(lines: Sequence[Line]) -> list[str]:
 def frame(counters: Counters, size: tuple[int, int], context: ScreenContext = CONTEXT, now: float = NOW) -> list[str]:
     """Return the first frame of a screen."""
     return texts(Screen(counters, context).frame(now, size))
+
+
+def test_a_cluster() -> None:
+    """Where others fetch, one line more tells how many they are."""
+    counters = example()
+    counters.machines = Machines(64, 128, 120)
+    lines = frame(counters, (80, 24))
+    assert lines[3:5] == ["cluster   workers 64   lanes 128   at work 120", ""]
+    assert lines[:3] + lines[4:6] == frame(example(), (80, 24))[:5]
 
 
 def test_the_documented_screen() -> None:

@@ -45,7 +45,7 @@ from fetcher.engines.ledger import Account, Entry, Ledger
 from fetcher.engines.pool import Pool, State
 from fetcher.engines.spool import Inbox, Outbox
 from fetcher.errors import LocalError
-from fetcher.events import Counters, Observer, Retrying, Settled
+from fetcher.events import Counters, Machines, Observer, Retrying, Settled
 from fetcher.lanes import Lanes
 from fetcher.model import Outcome, Request, Stop, to_line
 from fetcher.naming import PARTS
@@ -224,7 +224,13 @@ class Cluster:
         )
         work = Work(lane, chunk, self._pool.submit(chunk), Inbox(chunk.told), Account(entries))
         lane.works.add(work)
+        self._count_machines()
         return work
+
+    def _count_machines(self) -> None:
+        """Let the display know what there is."""
+        busy = sum(bool(lane.works) for lane in self._lanes)
+        self._counters.machines = Machines(self._pool.workers, len(self._lanes), busy)
 
     def _rulings_for(self, lane: Lane, requests: Sequence[Request], now: float) -> Iterator[Ruling]:
         """Yield what is known of the rules for these requests, and let the lane's next chunks keep to it, too."""
@@ -280,6 +286,7 @@ class Cluster:
         if self._stopped is not None and not work.ended:
             return  # what it was at is settled with the rest
         lane.works.discard(work)
+        self._count_machines()
         work.account.entries = {}
         now = self._clock.monotonic()
         for key, entry in entries.items():

@@ -35,6 +35,11 @@ class Job(Protocol):
 class Pool(Protocol):
     """Machines that call :func:`fetcher.engines.chunk.fetch_chunk`: at least once for each chunk, until one has ended."""
 
+    @property
+    def workers(self) -> int:
+        """How many machines, or processes on them, there are."""
+        ...
+
     def submit(self, chunk: Chunk) -> Job:
         """Have a chunk fetched."""
         ...

@@ -41,6 +41,7 @@ def progress_object(counters: Counters, now: float, meter: Meter) -> str:
             "p50": counters.latencies.quantile(0.5),
             "p95": counters.latencies.quantile(0.95),
             "stopping": counters.stopping,
+            "cluster": counters.machines,
         },
     )
 

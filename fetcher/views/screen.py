@@ -98,7 +98,7 @@ class Screen:
             self._hosts(self._survey, now, width, 10 if tall else 5),
             self._failures(width, 5 if tall else 1),
         ]
-        head = [self._title(width), self._bar(width), self._rates(self._survey, now, width)]
+        head = [self._title(width), self._bar(width), self._rates(self._survey, now, width), *self._machines()]
         lines = _stack([head, self._counts(self._survey, width)], tables, height)
         return [clip(line, width) for line in lines]
 
@@ -136,6 +136,14 @@ class Screen:
         if self._context.ascii_only:
             return [(f"[{'#' * filled}{' ' * (room - filled)}]{tail}", PLAIN)]
         return [("━" * filled, PLAIN), ("─" * (room - filled), DIM), (tail, PLAIN)]
+
+    def _machines(self) -> list[Line]:
+        """Show what fetches, if that is not this machine."""
+        machines = self._counters.machines
+        if machines is None:
+            return []
+        numbers = f"workers {machines.workers:,}   lanes {machines.lanes:,}   at work {machines.busy:,}"
+        return [[(f"cluster   {numbers}", PLAIN)]]
 
     def _rates(self, survey: _Survey, now: float, width: int) -> Line:
         counters, meter = self._counters, self._meter
