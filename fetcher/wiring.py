@@ -290,10 +290,12 @@ async def _cluster(options: Options, engine: str, sink: FilesSink, ears: Ears) -
         shares = [share(own, count, number) for number in range(count)]
         ears.observe(Waiting(f"{count} lanes on {pool.workers} workers of {pool.scheduler}"))
         site = Site(shares, abroad(options, count), Lanes(count, keeps(options, count)), sink, sink.disk, parts)
+        cluster = Cluster(pool, site, ears.clock, ears.counters, ears.observe)
         try:
-            yield Cluster(pool, site, ears.clock, ears.counters, ears.observe)
+            yield cluster
         finally:
-            await sink.disk.run(rmtree, parts.parent, True)
+            if not cluster.lost:
+                await sink.disk.run(rmtree, parts.parent, True)
 
 
 def _absolute(tls: Tls) -> Tls:

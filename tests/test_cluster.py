@@ -95,6 +95,12 @@ def same_again(ran: Ran, before: Iterable[str], urls: list[str], directory: Path
     return outcomes
 
 
+def told(state: Path) -> set[str]:
+    """Return the URLs whose bodies chunks have told of that have left something here."""
+    messages = (each for path in state.glob("parts/*/*/told") for each in Inbox(path).read())
+    return {each.record.url for each in messages if isinstance(each, Done) and each.record.ok}
+
+
 def test_as_one_process_does_it(command: Command, site: Site, server: Scope, tmp_path: Path) -> None:
     """A thousand lines, good and bad, end as the same records and files, in any order."""
     urls = listed(server, 980, tmp_path)
@@ -150,11 +156,19 @@ def test_a_killed_scheduler(command: Command, sites: Sites, site: Site, server: 
     assert ran.code == 1
     assert "is gone" in ran.stderr
     assert "Traceback" not in ran.stderr
-    done = [record["url"] for record in ran.records if record["ok"]]
+    done = {record["url"] for record in ran.records if record["ok"]}
     assert 1 <= len(done) < 300
     other = sites()
     other.hire(1, "--no-nanny")
+    state = tmp_path / "fetched/.fetcher"
+    for worker in site.workers:  # which would end by themselves
+        worker.kill()
+        worker.wait()
+    done |= told(state)
+    asked = len(server.requests())
     same_again(command("get", "urls.txt", "--engine", other.engine), done, urls, tmp_path / "fetched")
+    assert len(server.requests()) == asked + 300 - len(done)
+    assert not (state / "parts").exists()
 
 
 def test_a_killed_run(command: Command, site: Site, server: Scope, tmp_path: Path) -> None:
@@ -170,8 +184,7 @@ def test_a_killed_run(command: Command, site: Site, server: Scope, tmp_path: Pat
     until(lambda: all(Inbox(path).read()[-1] == Ended() for path in state.glob("parts/*/*/told")))
     journal = (state / "records.ndjson").read_bytes().splitlines(keepends=True)
     done = {json.loads(line)["url"] for line in journal if line.endswith(b"\n")}
-    told = [each for path in state.glob("parts/*/*/told") for each in Inbox(path).read() if isinstance(each, Done)]
-    done |= {each.record.url for each in told if each.record.ok}
+    done |= told(state)
     assert len(done) <= asked < 300
     ran = command("get", "urls.txt", "--engine", site.engine)
     same_again(ran, done, urls, tmp_path / "fetched")

@@ -92,6 +92,8 @@ class Cluster:
     """
 
     def __init__(self, pool: Pool, site: Site, clock: Clock, counters: Counters, observe: Observer) -> None:
+        #: Whether there may be chunks of which it cannot be told what they are at.
+        self.lost = False
         self._pool = pool
         self._site = site
         self._clock = clock
@@ -257,7 +259,7 @@ class Cluster:
             if work.ended or state is State.OVER:
                 await self._close(work, customer)
             elif self._stopped is None:
-                customer.give_up(Stop.CLUSTER, f"the cluster failed: {printable(await work.job.reason(), 300)}")
+                self._fail(printable(await work.job.reason(), 300), customer)
         finally:
             work.job.release()
             work.leaving.set()
@@ -265,6 +267,10 @@ class Cluster:
             self._ledger.silence(work.account)
             for entry in work.account.entries.values():
                 self._counters.active.pop(entry.request.index, None)
+
+    def _fail(self, reason: str, customer: Customer) -> None:
+        self.lost = True
+        customer.give_up(Stop.CLUSTER, f"the cluster failed: {reason}")
 
     async def _close(self, work: Work, customer: Customer) -> None:
         """Put what a chunk has not settled where it came from."""
@@ -282,7 +288,7 @@ class Cluster:
                 self._forget(work, key)
                 await customer.settle(self._ledger.end(entry))
             if self._barren >= _BARREN:
-                customer.give_up(Stop.CLUSTER, "the cluster failed: its workers end as soon as they begin")
+                self._fail("its workers end as soon as they begin", customer)
         if self._stopped is not None and not work.ended:
             return  # what it was at is settled with the rest
         lane.works.discard(work)
