@@ -312,12 +312,8 @@ class Options:
             alone = self.output.format is Format.FILES and self.output.store is None
             _require(alone, f"exec with {FILE} needs a file for each body: format files, in a directory")
         if self.engine is not None:
-            _require(self.output.save, "--engine needs a directory that all machines share, and --no-save keeps none")
-            shared = self.output.format is Format.FILES and self.output.store is None
-            _require(
-                shared,
-                "--engine keeps bodies as files in a directory that all machines share: --format files, no store",
-            )
+            _require(self.output.save, "--engine needs a place that all machines share, and --no-save keeps nothing")
+            _require(self.output.format is Format.FILES, "--engine keeps bodies as files or objects: --format files")
         if self.transport is not Carrier.CURL:
             _require(not self.wire.http3, "HTTP/3 needs --transport curl")
             _require(self.wire.doh is None, "DNS over HTTPS needs --transport curl")

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from os import getpid
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
@@ -32,7 +31,7 @@ from fetcher.options import Carrier, Format, Options, Output, Timeouts, Tls
 from fetcher.replay import JOURNAL
 from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
-from fetcher.sinks.base import NameGiver, Sink
+from fetcher.sinks.base import Adopter, NameGiver, Sink
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.formats import archive, finished, mend_all
 from fetcher.sinks.null import NullSink
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from fetcher.engines.chunk import Chunk
     from fetcher.engines.cluster import Cluster
     from fetcher.engines.processes import Processes
+    from fetcher.engines.spool import Space
     from fetcher.engines.worker import Assignment, Desk
     from fetcher.sinks.store import ObjectStore
 
@@ -104,10 +104,11 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
                 sink = await stack.enter_async_context(_stored(place))
                 if isinstance(sink, FilesSink):
                     await sink.take_up()
-                    await _take_over(directory, sink, journal, ears.observe)
+                if isinstance(sink, Adopter):
+                    await _take_over(options.output, sink, journal, ears.observe)
         named = options.output.save and options.output.format is Format.FILES
         engine: Engine
-        if options.engine is not None and isinstance(sink, FilesSink):
+        if options.engine is not None and isinstance(sink, Adopter):
             engine = await stack.enter_async_context(_cluster(options, options.engine, sink, ears))
         elif workers > 1 and not options.dry_run:
             engine = _processes(options, workers, naming, ears)
@@ -188,13 +189,13 @@ async def _mend(directory: Path, disk: Disk, objects: "ObjectStore | None") -> N
         raise LocalError(f"cannot finish {error.filename or directory}: {words_of(error, str(error))}") from error
 
 
-async def _take_over(directory: Path, sink: FilesSink, journal: Journal, observe: Observer) -> None:
+async def _take_over(output: Output, sink: Adopter, journal: Journal, observe: Observer) -> None:
     """Take what a cluster has fetched for a run that died; raises LocalError."""
-    if not (directory / PARTS).is_dir():
+    if output.store is None and not (output.directory / PARTS).is_dir():
         return
     from fetcher.engines.salvage import salvage  # noqa: PLC0415  most runs need none
 
-    found = await salvage(directory, sink, journal, sink.disk)
+    found = await salvage(_space(output), sink, journal, sink.disk)
     if found:
         observe(Waiting(f"{found:,} files of a run that was cut off taken over"))
 
@@ -209,6 +210,8 @@ def prepare(options: Options) -> None:
         from fetcher.engines.dask import load, scheduler_address  # noqa: PLC0415  most runs need none
 
         scheduler_address(options.engine, encrypted=True)
+        if options.output.store is not None and Template.parse(options.output.name).needs_body:
+            raise UsageError("--name: with --engine, an object cannot be called by its own hash; {urlhash} can be had")
         load()
     if options.output.save and options.output.format is not Format.FILES:
         archive(options.output.format)
@@ -270,32 +273,44 @@ def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "P
 
 
 @asynccontextmanager
-async def _cluster(options: Options, engine: str, sink: FilesSink, ears: Ears) -> AsyncIterator["Cluster"]:
+async def _cluster(options: Options, engine: str, sink: Adopter, ears: Ears) -> AsyncIterator["Cluster"]:
     """Connect to the engine that has other machines."""
     from fetcher.engines.cluster import Cluster, Site  # noqa: PLC0415  most runs need none
     from fetcher.engines.dask import connected  # noqa: PLC0415
     from fetcher.engines.salvage import run_name  # noqa: PLC0415
     from fetcher.transport.tls import tls_context  # noqa: PLC0415
 
-    directory = options.output.directory.resolve()
-    unique = f"{int(1000 * ears.clock.now()):x}-{getpid()}"
-    parts = directory / PARTS / run_name(unique, commanded=options.command is not None)
+    output = replace(options.output, directory=options.output.directory.resolve())
+    space, name = (
+        _space(output),
+        run_name(f"{int(1000 * ears.clock.now()):x}-{getpid()}", commanded=bool(options.command)),
+    )
     if options.tls.has_files:
         tls_context(options.tls, own_origin=True)  # to fail before anybody works
-    await sink.disk.run(_make_anew, parts)
+    try:
+        await sink.disk.run(space.begin, name)
+    except OSError as error:
+        raise LocalError(f"cannot use {error.filename or space}: {words_of(error, str(error))}") from error
     async with connected(engine, chunk_engine, ears.clock) as pool:
         count = worker_count(options, options.workers if options.workers > 1 else pool.threads)
-        output = replace(options.output, directory=directory)
         own = replace(options, output=output, tls=_absolute(options.tls))
         shares = [share(own, count, number) for number in range(count)]
         ears.observe(Waiting(f"{count} lanes on {pool.workers} workers of {pool.scheduler}"))
-        site = Site(shares, abroad(options, count), Lanes(count, keeps(options, count)), sink, sink.disk, parts)
+        lanes = Lanes(count, keeps(options, count))
+        site = Site(shares, abroad(options, count), lanes, sink, sink.disk, space, name)
         cluster = Cluster(pool, site, ears.clock, ears.counters, ears.observe)
         try:
             yield cluster
         finally:
             if not cluster.lost:
-                await sink.disk.run(rmtree, parts.parent, True)
+                await sink.disk.run(space.clear)
+
+
+def _space(output: Output) -> "Space":
+    """Return where machines leave each other what they have."""
+    from fetcher.sinks.shared import SharedFolder, SharedStore  # noqa: PLC0415  most runs need none
+
+    return SharedFolder(output.directory) if output.store is None else SharedStore(output.store)
 
 
 def _absolute(tls: Tls) -> Tls:
@@ -304,27 +319,22 @@ def _absolute(tls: Tls) -> Tls:
     return replace(tls, ca_file=ca_file, cert=cert, key=key)
 
 
-def _make_anew(parts: Path) -> None:
-    """Make a run's directory for its chunks, and remove those of runs that have died; raises LocalError."""
-    try:
-        rmtree(parts.parent, ignore_errors=True)
-        parts.mkdir(parents=True)
-    except OSError as error:
-        raise LocalError(f"cannot use {error.filename or parts}: {words_of(error)}") from error
-
-
 @asynccontextmanager
 async def chunk_engine(chunk: "Chunk", desk: "Desk", counters: Counters, clock: Clock) -> AsyncIterator[Inline]:
     """Open, on another machine, all that a chunk needs."""
     from fetcher.engines.chunk import Aside  # noqa: PLC0415  it is loaded by then
 
     options = _affordable(chunk.options, desk.observe)
-    directory = options.output.directory
-    partials = Partials(partial_in(directory), f"{chunk.directory.parent.name}-{chunk.number}-")
+    partials = Partials(partial_in(options.output.directory), f"{chunk.name.replace('/', '-')}-")
     async with AsyncExitStack() as stack:
-        aside = Aside(chunk.directory.relative_to(directory).as_posix(), desk.lay)
-        sink = FilesSink(directory, partials, aside, stack.enter_context(Disk()))
-        await sink.disk.run(partials.look)
+        disk = stack.enter_context(Disk())
+        objects = _objects(options.output)
+        if objects is None:
+            await disk.run(partials.look)
+        place = _Place(
+            options.output, partials, Aside(chunk.bodies, desk.lay), disk, clock, processes=2, objects=objects
+        )
+        sink = await stack.enter_async_context(_stored(place))
         fetch = await stack.enter_async_context(fetching(options, sink, clock))
         fetch.visits = Visits(paces(chunk.abroad), clock)
         yield Inline(options, fetch, clock, counters, desk.observe)

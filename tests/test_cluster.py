@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fetcher.engines.channel import Done, Ended
+from fetcher.engines.channel import Done, Ended, Message
 from fetcher.engines.spool import Inbox
+from fetcher.sinks.shared import SharedFolder
 from tests.command import Command, Ran
 from tests.server import Scope
 from tests.sockets import until
@@ -95,9 +96,15 @@ def same_again(ran: Ran, before: Iterable[str], urls: list[str], directory: Path
     return outcomes
 
 
+def left(state: Path) -> list[list[Message]]:
+    """Return what each chunk that has left something here has told."""
+    space = SharedFolder(state.parent)
+    return [Inbox(space, name).read() for name in space.names() if name.endswith("/told")]
+
+
 def told(state: Path) -> set[str]:
     """Return the URLs whose bodies chunks have told of that have left something here."""
-    messages = (each for path in state.glob("parts/*/*/told") for each in Inbox(path).read())
+    messages = (each for chunk in left(state) for each in chunk)
     return {each.record.url for each in messages if isinstance(each, Done) and each.record.ok}
 
 
@@ -181,7 +188,7 @@ def test_a_killed_run(command: Command, site: Site, server: Scope, tmp_path: Pat
     until(lambda: not server.active_now())
     asked = len(server.requests())
     state = tmp_path / "fetched/.fetcher"
-    until(lambda: all(Inbox(path).read()[-1] == Ended() for path in state.glob("parts/*/*/told")))
+    until(lambda: all(messages[-1] == Ended() for messages in left(state)))
     journal = (state / "records.ndjson").read_bytes().splitlines(keepends=True)
     done = {json.loads(line)["url"] for line in journal if line.endswith(b"\n")}
     done |= told(state)

@@ -25,10 +25,11 @@ from fetcher.engines.spool import Inbox, Outbox
 from fetcher.errors import LocalError, UsageError
 from fetcher.events import Counters
 from fetcher.model import Outcome, Request
-from fetcher.naming import Template
+from fetcher.naming import PARTS, Template
 from fetcher.options import DEFAULT_NAME, Format, Limits, Options, Output
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.partial import Partials
+from fetcher.sinks.shared import SharedFolder
 from fetcher.wiring import Ears
 from tests.contracts.engine_contract import EngineContract, Opened
 from tests.server import Scope
@@ -167,9 +168,8 @@ async def test_what_cannot_be(options: Options, words: str, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        (Output(save=False), "--no-save keeps none"),
+        (Output(save=False), "--no-save keeps nothing"),
         (Output(format=Format.WARC), "--format files"),
-        (Output(store="s3://bucket"), "no store"),
     ],
 )
 def test_what_cannot_be_shared(output: Output, words: str) -> None:
@@ -187,33 +187,35 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_torn_block(tmp_path: Path) -> None:
     """Who reads meanwhile gets each message once, in order, and none of a block that is not whole yet."""
-    path = tmp_path / "told"
+    space = SharedFolder(tmp_path)
+    space.begin("")
     with Disk() as disk:
-        outbox = Outbox(path, disk)
+        outbox = Outbox(space, "told", disk)
         for each in ("a", "b"):
             outbox.send(Begun(each))
         await outbox.flush()
         outbox.send(Begun("c"))
         await outbox.flush()
+    path = tmp_path / PARTS / "told"
     assert path.stat().st_mode & 0o077 == 0
     block = path.read_bytes()
-    assert outbox.size == len(block)
-    inbox, got = Inbox(tmp_path / "growing"), []
+    assert outbox.end == len(block)
+    inbox, got = Inbox(space, "growing"), []
     assert inbox.read() == []
     for end in range(len(block) + 1):
-        (tmp_path / "growing").write_bytes(block[:end])
+        path.with_name("growing").write_bytes(block[:end])
         got += inbox.read()
     assert got == [Begun("a"), Begun("b"), Begun("c")]
-    assert Inbox(path, inbox.offset).read() == []
+    assert Inbox(space, "told", inbox.at).read() == []
 
 
 def chunk(parts: Path, **changed: Any) -> Chunk:
     """Return a chunk whose options hold a secret."""
     fields: dict[str, Any] = {
-        "number": 1,
-        "directory": parts / "1",
-        "orders": parts / "orders",
-        "offset": 0,
+        "name": "run/1",
+        "space": SharedFolder(parts),
+        "orders": "run/orders",
+        "begin": 0,
         "options": Options(headers=(("Authorization", "hush"),)),
         "abroad": Options(),
         "requests": (),
@@ -231,16 +233,17 @@ def never(*_: object) -> Any:
 
 def test_a_chunk_is_fetched_once(tmp_path: Path) -> None:
     """A chunk that somebody has begun is left to him."""
-    (tmp_path / "1").mkdir()
+    SharedFolder(tmp_path).begin("run")
+    assert SharedFolder(tmp_path).claim("run/1")
     fetch_chunk(chunk(tmp_path), never, never)
-    assert list((tmp_path / "1").iterdir()) == []
+    assert SharedFolder(tmp_path).names() == []
 
 
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
         ({"version": "0.0"}, "has fetcher .*, not 0.0"),
-        ({"directory": Path("/missing/1")}, "has no /missing: all machines"),
+        ({"space": SharedFolder(Path("/missing"))}, "cannot find /missing: all machines"),
     ],
 )
 def test_a_machine_that_cannot(changed: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -251,4 +254,4 @@ def test_a_machine_that_cannot(changed: dict[str, Any], words: str, tmp_path: Pa
 
 def test_a_chunk_tells_nobody(tmp_path: Path) -> None:
     """Whoever prints a chunk, as Dask does when something fails, prints no secret."""
-    assert str(chunk(tmp_path)) == repr(chunk(tmp_path)) == "Chunk(1)"
+    assert str(chunk(tmp_path)) == repr(chunk(tmp_path)) == "Chunk(run/1)"

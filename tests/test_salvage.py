@@ -21,9 +21,11 @@ from fetcher.naming import Template, Told
 from fetcher.options import DEFAULT_NAME
 from fetcher.sinks.files import FilesSink, Naming
 from fetcher.sinks.partial import Partials
+from fetcher.sinks.shared import SharedFolder
 from tests.contracts.engine_contract import below
 
-RUN = f".fetcher/parts/{run_name('1-1', commanded=False)}"
+NAME = run_name("1-1", commanded=False)
+RUN = f".fetcher/parts/{NAME}"
 
 
 @dataclass
@@ -76,7 +78,7 @@ async def test_taken_over(sink: FilesSink, tmp_path: Path) -> None:
     """A body that nobody has named gets its name and its record; then nothing is left of the run."""
     part(tmp_path, told(f"{RUN}/1/0"))
     memory = Memory()
-    assert await salvage(tmp_path, sink, memory, sink.disk) == 1
+    assert await salvage(SharedFolder(tmp_path), sink, memory, sink.disk) == 1
     (settled,) = memory.written
     assert (settled.record.path, settled.key) == ("a.example/x.txt", "http://a.example/x")
     assert from_line(settled.line) == settled.record
@@ -91,7 +93,7 @@ async def test_named_but_not_noted(*, lies: bytes, known: bool, found: int, sink
     (tmp_path / "a.example").mkdir()
     (tmp_path / "a.example/x.txt").write_bytes(lies)
     memory = Memory({"http://a.example/x"} if known else set())
-    assert await salvage(tmp_path, sink, memory, sink.disk) == len(memory.written) == found
+    assert await salvage(SharedFolder(tmp_path), sink, memory, sink.disk) == len(memory.written) == found
     assert (tmp_path / "a.example/x.txt").read_bytes() == lies
 
 
@@ -111,7 +113,7 @@ async def test_left(messages: list[Message], run: str, sink: FilesSink, tmp_path
     """What is no body of its chunk, or of a run that cannot be taken over, is not touched, or fetched again."""
     (tmp_path / "secret").write_bytes(b"body")
     part(tmp_path, messages, run=run)
-    assert await salvage(tmp_path, sink, Memory(), sink.disk) == 0
+    assert await salvage(SharedFolder(tmp_path), sink, Memory(), sink.disk) == 0
     assert below(tmp_path) == [".fetcher", "secret"]
 
 
@@ -138,14 +140,15 @@ async def test_no_messages(block: bytes, sink: FilesSink, tmp_path: Path) -> Non
     part(tmp_path, [])
     (tmp_path / RUN / "1/told").write_bytes(block)
     with pytest.raises(ValueError, match="no messages"):
-        Inbox(tmp_path / RUN / "1/told").read()
-    assert await salvage(tmp_path, sink, Memory(), sink.disk) == 0
+        Inbox(SharedFolder(tmp_path), f"{NAME}/1/told").read()
+    assert await salvage(SharedFolder(tmp_path), sink, Memory(), sink.disk) == 0
 
 
 def test_nothing_is_executed(tmp_path: Path) -> None:
     """Whoever can write the file cannot have anything done by those who read it."""
     block = pickle.dumps([_Hostile(str(tmp_path / "done"))])
-    (tmp_path / "told").write_bytes(len(block).to_bytes(4, "big") + block)
+    part(tmp_path, [])
+    (tmp_path / RUN / "1/told").write_bytes(len(block).to_bytes(4, "big") + block)
     with pytest.raises(ValueError, match="mkdir is no message"):
-        Inbox(tmp_path / "told").read()
+        Inbox(SharedFolder(tmp_path), f"{NAME}/1/told").read()
     assert not (tmp_path / "done").exists()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from socket import gethostname
 from typing import Final, Protocol
 
@@ -18,16 +17,19 @@ from fetcher.clock import Clock, DistantClock
 from fetcher.disk import Disk
 from fetcher.engines.base import Engine
 from fetcher.engines.channel import Abort, Cease, Ended, Finish, Held, Learned, Leaving, Left, Order
-from fetcher.engines.spool import Inbox, Outbox
+from fetcher.engines.spool import Inbox, Outbox, Space
 from fetcher.engines.worker import Desk, beat, pulse
 from fetcher.errors import LocalError, words_of
 from fetcher.events import Counters
 from fetcher.history import History
 from fetcher.model import Request, Stop
-from fetcher.naming import Told
+from fetcher.naming import PARTS, Told
 from fetcher.options import Options
 from fetcher.robots import Ruling
 from fetcher.sinks.base import Name
+
+#: What a chunk calls the place in which it tells, below its own.
+TOLD: Final = "told"
 
 #: Seconds after which a chunk starts nothing more, and that it waits for a request that may start.
 _TIME: Final = 30.0
@@ -41,14 +43,15 @@ _TICKS: Final = 10
 class Chunk:
     """What a machine needs to know of a chunk. Nobody who prints it learns what is in it: header fields can be secret.
 
-    ``directory`` is its own, in one that all machines share, and not there before it is fetched. What the run has to say
-    to all chunks stands in ``orders``, new to this one from ``offset`` on. ``abroad`` has limits for hosts of others. ``epoch`` is for a :class:`DistantClock`.
+    ``name`` is that of its own place in the ``space`` of all machines, which is not there before it is fetched. What the
+    run has to say to all chunks stands in ``orders``, new to this one from ``begin`` on. ``abroad`` has limits for hosts
+    of others. ``epoch`` is for a :class:`DistantClock`.
     """
 
-    number: int
-    directory: Path
-    orders: Path
-    offset: int
+    name: str
+    space: Space
+    orders: str
+    begin: int
     options: Options
     abroad: Options
     requests: tuple[Order, ...]
@@ -58,12 +61,17 @@ class Chunk:
     version: str = __version__
 
     def __repr__(self) -> str:
-        return f"Chunk({self.number})"
+        return f"Chunk({self.name})"
 
     @property
-    def told(self) -> Path:
-        """The file in which it tells how it goes."""
-        return self.directory / "told"
+    def told(self) -> str:
+        """Where it tells how it goes."""
+        return f"{self.name}/{TOLD}"
+
+    @property
+    def bodies(self) -> str:
+        """Where it lays bodies aside, as a path relative to the run's output."""
+        return f"{PARTS}/{self.name}"
 
 
 class Aside:
@@ -116,19 +124,19 @@ Build = Callable[[Chunk, Desk, Counters, Clock], AbstractAsyncContextManager[Lea
 def fetch_chunk(chunk: Chunk, build: Build, gone: Callable[[], bool]) -> None:
     """Fetch a chunk, unless somebody has begun to before; blocks until it ends, or at once drops all if ``gone()``.
 
-    Raises LocalError if this machine cannot. Of two that begin at once one is the first: the directory is made once.
+    Raises LocalError if this machine cannot. Of two that begin at once one is the first: its place is made once.
     """
     here = gethostname()
     if chunk.version != __version__:
         raise LocalError(f"{here} has fetcher {__version__}, not {chunk.version}")
     try:
-        chunk.directory.mkdir()
-    except FileExistsError:
-        return
+        first = chunk.space.claim(chunk.name)
     except FileNotFoundError as error:
-        raise LocalError(f"{here} has no {chunk.directory.parent}: all machines need the same directory") from error
+        raise LocalError(f"{here} cannot find {chunk.space}: all machines need the same directory") from error
     except OSError as error:
-        raise LocalError(f"{here} cannot write to {chunk.directory.parent}: {words_of(error)}") from error
+        raise LocalError(f"{here} cannot use {chunk.space}: {words_of(error, str(error))}") from error
+    if not first:
+        return
     asyncio.run(_Work(chunk, build, gone).run())
 
 
@@ -141,7 +149,7 @@ class _Work:
         self._gone = gone
         self._clock = DistantClock(chunk.epoch)
         self._counters = Counters(self._clock.monotonic())
-        self._orders = Inbox(chunk.orders, chunk.offset)
+        self._orders = Inbox(chunk.space, chunk.orders, chunk.begin)
         self._finish = asyncio.Event()
         self._seconds = 0.0
         self._abort = asyncio.Event()
@@ -149,7 +157,7 @@ class _Work:
     async def run(self) -> None:
         """Fetch, and tell."""
         with Disk() as disk:
-            outbox = Outbox(self._chunk.told, disk)
+            outbox = Outbox(self._chunk.space, self._chunk.told, disk)
             desk = Desk(outbox, self._counters, needs_body=False)
             try:
                 async with (
@@ -206,7 +214,7 @@ class _Work:
     async def _listen(self, engine: Leaver, disk: Disk) -> None:
         """Do what the run says; without one, drop everything."""
         while True:
-            for tick in range(_TICKS):
+            for tick in range(max(_TICKS, int(2 * self._chunk.space.pause / _TICK))):
                 gone = self._gone()
                 if gone or not tick:
                     for message in await disk.run(self._orders.read):

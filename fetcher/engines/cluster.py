@@ -1,20 +1,18 @@
-"""L3: requests fetched by other machines, in chunks, through a directory that all share.
+"""L3: requests fetched by other machines, in chunks, through a place that all share.
 
             .--- one chunk at a time starts requests ---.
 list --> lane --chunk--> pool --> some machine --told--> lane --> settle
             ^                                             |
             +-- handed back: held, waiting, or bereft ----+
 
-Chunks put bodies together below ``DIR/.fetcher/parts``; a body gets its name here, when its record is taken. So each
+Chunks put bodies together below ``.fetcher/parts``; a body gets its name here, when its record is taken. So each
 request counts once, with the first record that is taken of it, and names are given as in any other run.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from shutil import rmtree
 from typing import Final
 
 from fetcher.chunks import MOST, Backlog, paces, size
@@ -42,22 +40,20 @@ from fetcher.engines.channel import (
 from fetcher.engines.chunk import Chunk
 from fetcher.engines.lane import Lane, Work
 from fetcher.engines.ledger import Account, Entry, Ledger
+from fetcher.engines.lore import Lore
 from fetcher.engines.pool import Pool, State
-from fetcher.engines.spool import Inbox, Outbox
-from fetcher.errors import LocalError
+from fetcher.engines.spool import Inbox, Outbox, Space
+from fetcher.errors import LocalError, words_of
 from fetcher.events import Counters, Machines, Observer, Retrying, Settled
 from fetcher.lanes import Lanes
 from fetcher.model import Outcome, Request, Stop, to_line
 from fetcher.naming import PARTS
 from fetcher.options import Options
-from fetcher.origins import MEMORY, Hold
-from fetcher.robots import KNOWN, Recent, Ruling
+from fetcher.origins import Hold
 from fetcher.sinks.base import Adopter
 from fetcher.text import printable
-from fetcher.urls import parse
 
-#: Seconds between two looks at what a chunk has told, and how many looks a second there are in all.
-_LOOK: Final = 0.1
+#: How many looks at what chunks have told there are a second, in all.
 _LOOKS: Final = 2_000
 #: Seconds in which a lane that has had nothing to do gathers a chunk.
 _GATHER: Final = 0.05
@@ -73,7 +69,8 @@ _BARREN: Final = 4
 class Site:
     """What a cluster works with: the options of each lane, who gets which request, and who gives bodies their names.
 
-    ``abroad`` has limits for hosts that are another lane's; ``parts`` is this run's own directory for its chunks.
+    ``abroad`` has limits for hosts that are another lane's; ``space`` is shared by all machines, and ``name``
+    that of the run's own place in it.
     """
 
     options: Sequence[Options]
@@ -81,7 +78,8 @@ class Site:
     lanes: Lanes
     sink: Adopter
     disk: Disk
-    parts: Path
+    space: Space
+    name: str
 
 
 class Cluster:
@@ -101,13 +99,12 @@ class Cluster:
         self._ledger = Ledger(clock, counters, observe)
         self._observe = observe
         self._disk = site.disk
-        self._orders = Outbox(site.parts / "orders", self._disk)
+        self._orders = Outbox(site.space, f"{site.name}/orders", self._disk)
         self._lanes = [
             Lane(number, options, Backlog(options.limits.concurrency, paces(options)))
             for number, options in enumerate(site.options)
         ]
-        self._holds: dict[str, Hold] = {}
-        self._rulings: Recent[str, Ruling] = Recent(KNOWN)
+        self._lore = Lore()
         self._number = 0
         self._barren = 0
         self._customer: Customer | None = None
@@ -120,23 +117,24 @@ class Cluster:
 
     def hold(self, host: str, hold: Hold) -> None:
         """Leave a host alone, as another engine does."""
-        self._holds.pop(host, None)
-        self._holds[host] = hold
-        now = self._clock.monotonic()
-        while (oldest := next(iter(self._holds))) != host and self._holds[oldest].until + MEMORY < now:
-            del self._holds[oldest]
-        if not hold.down:
-            for lane in self._lanes:
-                lane.backlog.hold(host, hold.until)
+        self._lore.hold(host, hold, self._clock.monotonic())
+        for lane in self._lanes:
+            self._lore.keep_to(lane, host)
         self._orders.send(Held(host, hold))
 
     async def run(self, customer: Customer) -> None:
         """Keep every lane busy until it is stopped or cancelled; gives up if the cluster fails."""
         self._customer = customer
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._orders.run(self._clock))
+            tasks.create_task(self._command(customer))
             for lane in self._lanes:
                 tasks.create_task(self._drive(lane, customer))
+
+    async def _command(self, customer: Customer) -> None:
+        try:
+            await self._orders.run(self._clock)
+        except OSError as error:
+            self._fail(words_of(error, str(error)), customer)
 
     def stop(self, reason: str) -> None:
         """Start nothing more."""
@@ -149,18 +147,20 @@ class Cluster:
     async def finish(self, seconds: float, abort: asyncio.Event) -> None:
         """Let the chunks finish for a while, drop the rest, and settle what was started."""
         self._orders.send(Finish(seconds))
+        pause = self._site.space.pause
+        slack = _SLACK + 4 * pause
         works = [work for lane in self._lanes for work in lane.works]
         over = asyncio.gather(*(work.over.wait() for work in works))
         aborted = asyncio.create_task(abort.wait())
         try:
-            await asyncio.wait((over, aborted), timeout=seconds + _SLACK, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((over, aborted), timeout=seconds + slack, return_when=asyncio.FIRST_COMPLETED)
             self._orders.send(Abort())
-            await asyncio.wait((over,), timeout=2 * _LOOK)  # for the order to be written
+            await asyncio.wait((over,), timeout=2 * pause)  # for the order to be written
             for work in works:
                 work.job.release()
             if self._customer is not None:
                 self._customer.hurry()
-            await asyncio.wait((over,), timeout=_SLACK)
+            await asyncio.wait((over,), timeout=slack)
         finally:
             over.cancel()
             aborted.cancel()
@@ -209,22 +209,18 @@ class Cluster:
         now = self._clock.monotonic()
         hosts = dict.fromkeys(request.host for request in requests)
         chunk = Chunk(
-            number=self._number,
-            directory=self._site.parts / f"{self._number}",
-            orders=self._orders.path,
-            offset=self._orders.size,
+            name=f"{self._site.name}/{self._number}",
+            space=self._site.space,
+            orders=self._orders.name,
+            begin=self._orders.end,
             abroad=self._site.abroad,
             options=replace(lane.options, limits=replace(lane.options.limits, concurrency=slots)),
             requests=tuple(Order(entry.request, entry.past) for entry in entries.values()),
-            holds=tuple(
-                Held(host, hold)
-                for host in hosts
-                if (hold := self._holds.get(host)) is not None and hold.until + MEMORY > now
-            ),
-            rulings=tuple(self._rulings_for(lane, requests, now)),
+            holds=tuple(self._lore.holds(hosts, now)),
+            rulings=tuple(self._lore.rulings(lane, requests, now)),
             epoch=self._clock.now() - now,
         )
-        work = Work(lane, chunk, self._pool.submit(chunk), Inbox(chunk.told), Account(entries))
+        work = Work(lane, chunk, self._pool.submit(chunk), Inbox(chunk.space, chunk.told), Account(entries))
         lane.works.add(work)
         self._count_machines()
         return work
@@ -233,17 +229,6 @@ class Cluster:
         """Let the display know what there is."""
         busy = sum(bool(lane.works) for lane in self._lanes)
         self._counters.machines = Machines(self._pool.workers, len(self._lanes), busy)
-
-    def _rulings_for(self, lane: Lane, requests: Sequence[Request], now: float) -> Iterator[Ruling]:
-        """Yield what is known of the rules for these requests, and let the lane's next chunks keep to it, too."""
-        if not lane.options.limits.robots:
-            return
-        hosts = {parse(request.target).origin: request.host for request in requests}
-        for origin, host in hosts.items():
-            ruling = self._rulings.get(origin)
-            if ruling is not None and (ruling.rules is None or ruling.until > now):
-                lane.backlog.space(host, ruling.apart)
-                yield ruling
 
     async def _follow(self, work: Work, customer: Customer) -> None:
         """Take what a chunk tells until it is over, and see to what it has not done."""
@@ -255,11 +240,15 @@ class Cluster:
                 if work.ended or state is not State.OPEN:
                     break
                 if not messages:
-                    await self._clock.sleep(max(_LOOK, sum(len(lane.works) for lane in self._lanes) / _LOOKS))
+                    await self._clock.sleep(
+                        max(self._site.space.pause, sum(len(lane.works) for lane in self._lanes) / _LOOKS)
+                    )
             if work.ended or state is State.OVER:
                 await self._close(work, customer)
             elif self._stopped is None:
                 self._fail(printable(await work.job.reason(), 300), customer)
+        except OSError as error:
+            self._fail(words_of(error, str(error)), customer)
         finally:
             work.job.release()
             work.leaving.set()
@@ -279,7 +268,7 @@ class Cluster:
             self._barren = 0
             lane.most = min(MOST, 2 * lane.most)
         elif self._stopped is None:
-            self._barren = 0 if work.inbox.offset else self._barren + 1
+            self._barren = 0 if work.inbox.at else self._barren + 1
             lane.most = max(1, len(entries) // _PARTS)
             if len(work.chunk.requests) == 1:
                 for entry in entries.values():
@@ -303,16 +292,13 @@ class Cluster:
         lane.changed.set()
         work.job.release()
         if work.ended:
-            await self._disk.run(rmtree, work.chunk.directory, True)
+            await self._disk.run(work.chunk.space.remove, work.chunk.name)
 
     def _queue(self, lane: Lane, key: str, entry: Entry) -> None:
         """Let a request wait for a chunk."""
-        host = entry.request.host
         lane.account.entries[key] = entry
         lane.backlog.add(entry.request, entry.past.not_before)
-        hold = self._holds.get(host)
-        if hold is not None and not hold.down:
-            lane.backlog.hold(host, hold.until)
+        self._lore.keep_to(lane, entry.request.host)
         self._show(lane)
         lane.changed.set()
 
@@ -361,7 +347,7 @@ class Cluster:
             case Left(history):
                 self._ledger.handed_back(account, history)
             case Learned(ruling):
-                self._rulings.put(ruling.origin, ruling, ruling.weight)
+                self._lore.learn(ruling)
             case Leaving() | Ended():
                 work.leaving.set()
                 work.ended = isinstance(message, Ended)
@@ -384,7 +370,7 @@ class Cluster:
     async def _named(self, done: Done, entry: Entry, customer: Customer) -> Settled:
         """Return a record with its body in its place."""
         record, line, key, _ = done
-        if record.path is None or record.sha256 is None or not record.path.startswith(PARTS):
+        if record.path is None or record.sha256 is None or not record.path.startswith(f"{PARTS}/"):
             return Settled(record, line, key)
         try:
             path = await self._site.sink.adopt(entry.request, entry.told, record.path, record.sha256)

@@ -162,7 +162,7 @@ class DaskPool:
             run_chunk,
             chunk,
             self._build,
-            key=f"fetcher-{chunk.directory.parent.name}-{chunk.number}",
+            key=f"fetcher-{chunk.name}",
             pure=False,
             workers=[worker],
             allow_other_workers=True,

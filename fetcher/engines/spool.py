@@ -1,18 +1,11 @@
-"""L3: messages in a file that grows, between machines that share a directory: one writes, others read meanwhile.
-
-Each block is written by opening the file, appending and closing it, and looked for by opening it again: that is what
-makes it seen over NFS too, whose caches promise no more.
-"""
+"""L3: messages between machines that share a place, where one writes them and others look for them meanwhile."""
 
 import asyncio
-import os
 import pickle
 from io import BytesIO
-from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
-from fetcher.atomic import write_all
-from fetcher.blocks import HEADER, packed, size_of
+from fetcher.blocks import packed
 from fetcher.clock import Clock
 from fetcher.disk import Disk
 from fetcher.engines.channel import Message
@@ -25,8 +18,6 @@ _MODULES: Final = frozenset(
         *("origins", "robots"),
     )
 )
-#: Bytes read at once, and so the most that is looked through for whole blocks in one step.
-_READ: Final = 1 << 20
 #: What unpickling may raise beside its own error where a block is not what it seems.
 _BROKEN: Final = (
     ArithmeticError,
@@ -38,20 +29,59 @@ _BROKEN: Final = (
     TypeError,
     ValueError,
 )
-#: Seconds between two blocks.
-_PAUSE: Final = 0.1
+
+
+class Space(Protocol):
+    """A place that all machines of a run reach, for blocks of bytes and bodies under relative names with slashes.
+
+    Its methods block, and raise OSError. It can be pickled.
+    """
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two looks at what may have changed."""
+        ...
+
+    def begin(self, name: str) -> None:
+        """Remove what other runs have left, and make a place for one."""
+        ...
+
+    def claim(self, name: str) -> bool:
+        """Make a place for a chunk in that of its run; False if somebody has."""
+        ...
+
+    def write(self, name: str, at: int, block: bytes) -> int:
+        """Add a block with its header, at the end of the others; return where the next one goes. One at a time does it."""
+        ...
+
+    def read(self, name: str, at: int) -> tuple[list[bytes], int]:
+        """Return the whole blocks from there on, without headers, and where the next one will be."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return the names of all that is there."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove the place of a chunk, as far as that is possible."""
+        ...
+
+    def clear(self) -> None:
+        """Remove everything, as far as that is possible."""
+        ...
 
 
 class Outbox:
-    """The end that writes; a file that is not there is made with the first block."""
+    """The end that writes."""
 
-    def __init__(self, path: Path, disk: Disk) -> None:
-        self.path = path
+    def __init__(self, space: Space, name: str, disk: Disk) -> None:
+        self.name = name
+        self._space = space
         self._disk = disk
         self._waiting: list[Message] = []
         self._some = asyncio.Event()
-        #: Bytes written: where whoever begins to read now had better start.
-        self.size = 0
+        #: Where whoever begins to read now had better start.
+        self.end = 0
 
     def send(self, message: Message) -> None:
         """Have a message written, with the others that come meanwhile."""
@@ -59,7 +89,7 @@ class Outbox:
         self._some.set()
 
     async def drain(self) -> None:
-        """Nothing: those who read take from the file what they can."""
+        """Nothing: those who read take what they can."""
 
     async def run(self, clock: Clock) -> NoReturn:
         """Write what is sent, until it is cancelled; raises OSError."""
@@ -67,54 +97,31 @@ class Outbox:
             await self._some.wait()
             self._some.clear()
             await self.flush()
-            await clock.sleep(_PAUSE)
+            await clock.sleep(self._space.pause)
 
     async def flush(self) -> None:
         """Write what was sent; raises OSError. To be called by one at a time."""
         if self._waiting:
             block = packed(self._waiting)
             self._waiting = []
-            await self._disk.together(_append, self.path, block)
-            self.size += len(block)
+            self.end = await self._disk.together(self._space.write, self.name, self.end, block)
 
 
 class Inbox:
-    """An end that reads, from ``offset`` on."""
+    """An end that reads, from ``at`` on."""
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
-        self.offset = offset
-        self._path = path
+    def __init__(self, space: Space, name: str, at: int = 0) -> None:
+        self.at = at
+        self._space = space
+        self._name = name
 
     def read(self) -> list[Message]:
-        """Return the messages of the next whole blocks; none of a file that is not there. Blocks.
+        """Return the messages of the next whole blocks; none of what is not there. Blocks.
 
         Raises OSError, and ValueError for what is no block of messages.
         """
-        messages: list[Message] = []
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return messages
-        try:
-            while block := self._next(descriptor):
-                messages += _messages(block)
-        finally:
-            os.close(descriptor)
-        return messages
-
-    def _next(self, descriptor: int) -> bytes:
-        header = os.pread(descriptor, HEADER, self.offset)
-        if len(header) < HEADER:
-            return b""
-        size = size_of(header)
-        start = self.offset + HEADER
-        block = b""
-        while len(block) < size and (more := os.pread(descriptor, min(_READ, size - len(block)), start + len(block))):
-            block += more
-        if len(block) < size:
-            return b""
-        self.offset = start + size
-        return block
+        blocks, self.at = self._space.read(self._name, self.at)
+        return [message for block in blocks for message in _messages(block)]
 
 
 def _messages(block: bytes) -> list[Message]:
@@ -134,11 +141,3 @@ class _Unpickler(pickle.Unpickler):
             if isinstance(found, type) and found.__module__ == module:
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} is no message")
-
-
-def _append(path: Path, block: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        write_all(descriptor, block)
-    finally:
-        os.close(descriptor)

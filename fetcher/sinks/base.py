@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from fetcher.conditional import Held
+from fetcher.disk import Disk
 from fetcher.errors import ErrorKind, FetchError
 from fetcher.model import Head, Record, Request, Stored
 from fetcher.naming import Told
@@ -155,8 +156,14 @@ class NameGiver(Protocol):
         ...
 
 
+@runtime_checkable
 class Adopter(Protocol):
-    """Whoever takes bodies that others have put together."""
+    """Whoever takes bodies that others have put together. All of its work runs on ``disk``."""
+
+    @property
+    def disk(self) -> Disk:
+        """The threads."""
+        ...
 
     async def adopt(self, request: Request, told: Told, path: str, digest: str) -> str:
         """Give a whole body that lies at a relative ``path`` the name that is its own, and return that; raises LocalError."""

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -23,6 +24,8 @@ _PIECE: Final = 1 << 20
 _KEY: Final = 1024
 #: So many objects are looked for one by one before all of them are listed.
 _ASKED: Final = 64
+#: Objects that are removed with one request.
+_REMOVED: Final = 1000
 
 _RETRYING: Final = {"max_retries": 4}
 #: Time for one request to the store, which may bring a part over a slow line.
@@ -96,6 +99,42 @@ class ObjectStore:
     def holds(self, name: str) -> bool:
         """Tell whether there is an object of that name; see Depot."""
         return self._size(name) >= 0
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Make an object, and tell if there was none; blocks. Raises OSError."""
+        with self._failing():
+            try:
+                self.obstore.put(self.store, key, content, mode="create", use_multipart=False)
+            except self.obstore.exceptions.AlreadyExistsError:
+                return False
+        return True
+
+    def find(self, key: str) -> bytes | None:
+        """Return an object, None if there is none; blocks. Raises OSError."""
+        with self._failing(), suppress(FileNotFoundError):
+            return bytes(self.obstore.get(self.store, key).bytes())
+        return None
+
+    def below(self, prefix: str) -> list[str]:
+        """Return the keys of all objects below a key; blocks. Raises OSError."""
+        with self._failing():
+            return [str(each["path"]) for objects in self.obstore.list(self.store, prefix) for each in objects]
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects; blocks. Raises OSError."""
+        with self._failing(), suppress(FileNotFoundError):
+            for begin in range(0, len(keys), _REMOVED):
+                self.obstore.delete(self.store, keys[begin : begin + _REMOVED])
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Let failures of the store be those of a disk."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except self.failures as error:
+            raise OSError(_reason(error)) from error
 
     async def send(self, path: Path) -> None:
         """Put a file under its own name, then remove it; see Depot."""
