@@ -1,6 +1,8 @@
 """Where machines leave each other what they have: a directory and an object store, and a run over the latter."""
 
+import asyncio
 import pickle
+import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import count
@@ -11,6 +13,7 @@ import pytest
 
 from fetcher import wiring
 from fetcher.blocks import packed
+from fetcher.clock import SystemClock
 from fetcher.disk import Disk
 from fetcher.engines.channel import Begun, Done, Laid
 from fetcher.engines.salvage import run_name, salvage
@@ -99,6 +102,31 @@ async def test_messages(space: Space) -> None:
     inbox = Inbox(space, "run/orders")
     assert (inbox.read(), inbox.read()) == ([Begun("a"), Begun("b"), Begun("c")], [])
     assert Inbox(space, "run/orders", begin).read() == [Begun("b"), Begun("c")]
+
+
+async def test_cancelled_in_mid_block() -> None:
+    """Who is cancelled while a block is written has written it before anybody writes the next."""
+    begun, go_on, blocks = threading.Event(), threading.Event(), []
+
+    class Slow(SharedFolder):
+        def write(self, name: str, at: int, block: bytes) -> int:
+            begun.set()
+            assert go_on.wait(10)
+            blocks.append(at)
+            return at + 1
+
+    with Disk() as disk:
+        outbox = Outbox(Slow(Path("nowhere")), "told", disk)
+        outbox.send(Begun("a"))
+        running = asyncio.create_task(outbox.run(SystemClock()))
+        await asyncio.to_thread(begun.wait, 10)
+        running.cancel()
+        outbox.send(Begun("b"))
+        asyncio.get_running_loop().call_later(0.05, go_on.set)
+        await asyncio.wait((running,))
+        assert running.cancelled()
+        await outbox.flush()
+    assert (blocks, outbox.end) == ([0, 1], 2)
 
 
 def test_a_store_that_is_none(bucket: s3.Bucket) -> None:

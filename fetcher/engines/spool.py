@@ -5,6 +5,7 @@ import pickle
 from io import BytesIO
 from typing import Final, NoReturn, Protocol
 
+from fetcher.atomic import whole
 from fetcher.blocks import packed
 from fetcher.clock import Clock
 from fetcher.disk import Disk
@@ -100,11 +101,14 @@ class Outbox:
             await clock.sleep(self._space.pause)
 
     async def flush(self) -> None:
-        """Write what was sent; raises OSError. To be called by one at a time."""
+        """Write what was sent, all of it even if cancelled; raises OSError. To be called by one at a time."""
         if self._waiting:
             block = packed(self._waiting)
             self._waiting = []
-            self.end = await self._disk.together(self._space.write, self.name, self.end, block)
+            await whole(self._write(block))
+
+    async def _write(self, block: bytes) -> None:
+        self.end = await self._disk.together(self._space.write, self.name, self.end, block)
 
 
 class Inbox:

@@ -15,6 +15,7 @@ from typing import Final
 
 from fetcher.atomic import write_all
 from fetcher.blocks import HEADER, size_of
+from fetcher.clock import entropy
 from fetcher.errors import UsageError
 from fetcher.naming import PARTS
 from fetcher.sinks.store import ObjectStore
@@ -112,7 +113,7 @@ class SharedStore:
 
     def claim(self, name: str) -> bool:
         """Make an object, which one can do."""
-        return self._store.create(f"{PARTS}/{name}/claim", b"")
+        return self._store.create(f"{PARTS}/{name}/claim", entropy())
 
     def write(self, name: str, at: int, block: bytes) -> int:
         """Make the object of the next block."""
