@@ -344,7 +344,8 @@ def test_pieces_do_not_matter(form: Form, cuts: list[int], junk: bytes) -> None:
     data = written(form, ["http://h/a", "http://h/é", "http://h/b,c"]) + junk
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     whole, parted = outcome(data), outcome(*(data[start:end] for start, end in pairwise(edges)))
-    assert parted[1] == whole[1]
+    # Of two mistakes in XML the parser may see either first.
+    assert parted[1].partition(":")[0] == whole[1].partition(":")[0]
     if not whole[1]:
         assert parted == whole
 
