@@ -105,6 +105,10 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
+#: So many objects are no garbage of a test any more.
+_MANY: Final = 20_000
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported and collected: it will not become garbage."""
     gc.collect()
@@ -113,5 +117,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
-    """Look for garbage behind each test, so that what it has left open is its own fault and not a later one's."""
+    """Look for garbage behind each test, so that what it has left open is its own fault and not a later one's.
+
+    What tests import stays, and looking at it again and again would take as long as all tests.
+    """
     gc.collect()
+    if len(gc.get_objects()) > _MANY:
+        gc.freeze()

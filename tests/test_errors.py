@@ -143,6 +143,7 @@ def summary(failed: int, stop: Stop | None) -> Summary:
         (Stop.PIPE, 141),
         (Stop.DISK, 3),
         (Stop.WORKERS, 3),
+        (Stop.CLUSTER, 1),
         (Stop.LIMIT, 5),
     ],
 )
@@ -152,8 +153,10 @@ def test_a_run_that_was_stopped_says_why(stop: Stop, status: int) -> None:
 
 
 def test_every_reason_to_stop_has_a_status() -> None:
-    """A new reason cannot be forgotten, and none looks like a complete run."""
-    assert {exit_status(summary(0, stop)) for stop in Stop}.isdisjoint({ExitStatus.OK, ExitStatus.SOME_FAILED})
+    """A new reason cannot be forgotten; a failed cluster looks like failed URLs, nothing else does."""
+    failed = {stop for stop in Stop if exit_status(summary(0, stop)) in (ExitStatus.OK, ExitStatus.SOME_FAILED)}
+    assert failed == {Stop.CLUSTER}
+    assert exit_status(summary(0, Stop.CLUSTER)) is ExitStatus.SOME_FAILED
 
 
 def test_a_complete_run_tells_whether_all_is_well() -> None:
