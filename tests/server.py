@@ -257,12 +257,14 @@ class Server:
             self._note(self._loop, {"exception": task.exception()})
 
     async def _shut(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        # Who has just come gets a transport, a protocol and a task in turns of the loop; a task that is cancelled before
-        # it begins would leave the socket open.
+        # Who has just come gets a transport, a protocol and a task in turns of the loop. A listener that is closed before
+        # would refuse the transport, and a task that is cancelled before it begins would leave the socket open.
+        for sock in (sock for listener in self._listeners for sock in listener.sockets):
+            self._loop.remove_reader(sock)
         for _ in range(10):
             await asyncio.sleep(0)
+        for listener in self._listeners:
+            listener.close()
         for writer in self._serving.values():
             writer.transport.abort()
         if self._serving:
