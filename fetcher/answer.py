@@ -1,6 +1,6 @@
 """L3: what a response says in its header fields."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fetcher.body import codings
 from fetcher.conditional import Held, Part, is_part, remainder, strong_validator
@@ -36,18 +36,14 @@ class Answer:
 
     def rest_of(self, held: Held) -> int | None:
         """Return how many bytes it brings if it is the rest of what is held; None if it is anything else."""
-        if self.response.status != 206 or "content-encoding" in self.fields:
+        if not self._partial:
             return None
-        told = (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
-        rest = remainder(held, *told)
+        rest = remainder(held, *self._range())
         return rest if self.response.length in (None, rest) else None
 
     def brings(self, part: Part) -> bool:
         """Tell whether its body is this part."""
-        if self.response.status != 206 or "content-encoding" in self.fields:
-            return False
-        told = (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
-        return is_part(part, *told)
+        return self._partial and is_part(part, *self._range())
 
     def divisible(self, held: Held | None) -> bool:
         """Tell whether parts of its body can be asked for: one that has sent the rest of what is held can send others."""
@@ -70,6 +66,15 @@ class Answer:
         if 300 <= status < 400:
             return FetchError(ErrorKind.REDIRECT_INVALID, f"{said} leads nowhere")
         return FetchError(ErrorKind.PROTOCOL, f"{said} is no answer to a GET")
+
+    @property
+    def _partial(self) -> bool:
+        """Whether it has bytes of the body as they are, and not all of them."""
+        return self.response.status == 206 and "content-encoding" not in self.fields
+
+    def _range(self) -> Iterator[str | None]:
+        """Yield what it says of them."""
+        return (self.fields.get(name) for name in ("content-range", "etag", "last-modified"))
 
 
 def _head(response: Response, found: Mapping[str, str], url: str) -> Head:

@@ -94,19 +94,27 @@ def remainder(held: Held, content_range: str | None, etag: str | None, last_modi
     The rest goes from the first missing byte to the end, of the same version. A 206 must repeat the validator: it is
     the only sign that the server has looked at If-Range (RFC 9110 section 15.3.7).
     """
-    match = _CONTENT_RANGE.fullmatch(content_range or "")
-    if match is None or held.validator not in (etag, last_modified):
+    sent = _sent(held.validator, content_range, etag, last_modified)
+    if sent is None:
         return None
-    first, last, size = map(int, match.groups())
+    first, last, size = sent
     return size - first if first == held.size <= last == size - 1 else None
 
 
 def is_part(part: Part, content_range: str | None, etag: str | None, last_modified: str | None) -> bool:
     """Tell whether a 206 with these fields brings just this part of this version; see :func:`remainder`."""
+    return _sent(part.validator, content_range, etag, last_modified) == (part.begin, part.end - 1, part.size)
+
+
+def _sent(
+    validator: str, content_range: str | None, etag: str | None, last_modified: str | None
+) -> tuple[int, int, int] | None:
+    """Return first byte, last byte and size that a 206 with these fields tells, if it repeats the validator."""
     match = _CONTENT_RANGE.fullmatch(content_range or "")
-    if match is None or part.validator not in (etag, last_modified):
-        return False
-    return tuple(map(int, match.groups())) == (part.begin, part.end - 1, part.size)
+    if match is None or validator not in (etag, last_modified):
+        return None
+    first, last, size = map(int, match.groups())
+    return first, last, size
 
 
 def _seconds(date: str | None) -> float | None:
