@@ -45,6 +45,8 @@ _UNAUTHORIZED: Final = 401
 #: These have no body, whatever length they tell (RFC 9110 section 6.4.1).
 _BODILESS: Final = frozenset({204, _NOT_MODIFIED})
 
+_NO_VISIT: Final = nullcontext()
+
 #: Parts of bodies that may wait in memory for those before them, and how many of one body's beyond those under way.
 _ROOM: Final = 24
 _AHEAD: Final = 4
@@ -185,7 +187,7 @@ class Fetch:
             asked, cookie = asked_for(held, condition), progress.cookies.field(url)
             fields = self._identity.fields(request, step, cookie=cookie, asked=asked)
             hop = Hop(url, fields, step.own_origin)
-            async with self._visit(request, url) or nullcontext(), self._transport.send(hop) as response:
+            async with self._visit(request, url), self._transport.send(hop) as response:
                 answer = Answer(response, url)
                 progress.head, progress.timings = answer.head, response.timings()
                 if self._sink.wants_wire:
@@ -212,12 +214,15 @@ class Fetch:
             own_origin = step.own_origin and following.origin == parse(request.target).origin
             progress.step = Step(following.target, own_origin)
 
-    def _visit(self, request: Request, url: str) -> AbstractAsyncContextManager[None] | None:
-        """Return what to have open while a host is asked that is not the list's, if visits there are counted."""
-        if self.visits is None:
-            return None
-        host = parse(url).host
-        return self.visits.to(host) if host != (request.primary or request).host else None
+    def _visit(self, request: Request, url: str) -> AbstractAsyncContextManager[None]:
+        """Return what to have open while a URL is asked for."""
+        if self.visits is not None and self._counts(request, url):
+            return self.visits.to(parse(url).host)
+        return _NO_VISIT
+
+    def _counts(self, request: Request, url: str) -> bool:
+        """Tell whether a URL is on a host where visits are counted: one that is not the list's."""
+        return self.visits is not None and parse(url).host != (request.primary or request).host
 
     def _is_new(self, step: Step, request: Request, response: Response) -> bool:
         """Take the challenge of a response, to be answered by the same request again; only the first one of a step."""
@@ -269,7 +274,7 @@ class Fetch:
             between = Decoding(applied, max_size=max_size)
         head = answer.head if not progress.exchanges else replace(answer.head, exchanges=progress.exchanges)
         writer = await self._open(transfer.request, head, held)
-        slots = None if self._visit(transfer.request, answer.head.url) else self._slots  # one visits with one request
+        slots = None if self._counts(transfer.request, answer.head.url) else self._slots  # one visits with one request
         if slots is None or length is None or not self._divides(answer, held, length):
             stored = await self._pour(transfer, response, between, writer)
         else:
