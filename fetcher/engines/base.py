@@ -1,7 +1,7 @@
 """L3: what every way to get requests fetched promises."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple, Protocol
 
 from fetcher.events import Settled
@@ -73,6 +73,18 @@ class Engine(Protocol):
         To be called after :meth:`stop`.
         """
         ...
+
+
+async def all_set(events: Iterable[asyncio.Event], seconds: float, abort: asyncio.Event | None = None) -> None:
+    """Wait until all of them are set, but no longer than so many seconds, nor once ``abort`` is set."""
+    groups = (events,) if abort is None else (events, (abort,))
+    waiting = [asyncio.gather(*(event.wait() for event in group)) for group in groups]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def give(tasks: Collection[asyncio.Task[None]], seconds: float, abort: asyncio.Event) -> None:

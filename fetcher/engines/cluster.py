@@ -18,7 +18,7 @@ from typing import Final
 from fetcher.chunks import MOST, Backlog, paces, size
 from fetcher.clock import Clock
 from fetcher.disk import Disk
-from fetcher.engines.base import NONE, Customer, Past
+from fetcher.engines.base import NONE, Customer, Past, all_set
 from fetcher.engines.channel import (
     Abort,
     Begun,
@@ -150,21 +150,15 @@ class Cluster:
         pause = self._site.space.pause
         slack = _SLACK + 4 * pause
         works = [work for lane in self._lanes for work in lane.works]
-        over = asyncio.gather(*(work.over.wait() for work in works))
-        aborted = asyncio.create_task(abort.wait())
-        try:
-            await asyncio.wait((over, aborted), timeout=seconds + slack, return_when=asyncio.FIRST_COMPLETED)
-            self._orders.send(Abort())
-            await asyncio.wait((over,), timeout=2 * pause)  # for the order to be written
-            for work in works:
-                work.job.release()
-            if self._customer is not None:
-                self._customer.hurry()
-            await asyncio.wait((over,), timeout=slack)
-        finally:
-            over.cancel()
-            aborted.cancel()
-            await asyncio.gather(over, aborted, return_exceptions=True)
+        over = [work.over for work in works]
+        await all_set(over, seconds + slack, abort)
+        self._orders.send(Abort())
+        await all_set(over, 2 * pause)  # for the order to be written
+        for work in works:
+            work.job.release()
+        if self._customer is not None:
+            self._customer.hurry()
+        await all_set(over, slack)
         accounts = [work.account for lane in self._lanes for work in lane.works]
         for account in (*accounts, *(lane.account for lane in self._lanes)):
             for settled in self._ledger.drop(account, self._stopped or "stopped"):

@@ -12,7 +12,7 @@ from socket import socket, socketpair
 from typing import Final
 
 from fetcher.clock import Clock
-from fetcher.engines.base import NONE, Customer, Past
+from fetcher.engines.base import NONE, Customer, Past, all_set
 from fetcher.engines.channel import (
     Abort,
     Begun,
@@ -131,19 +131,13 @@ class Processes:
         self._finishing = seconds
         for worker in self._workers:
             worker.tell(Finish(seconds))
-        ended = asyncio.gather(*(worker.ended.wait() for worker in self._workers))
-        aborted = asyncio.create_task(abort.wait())
-        try:
-            await asyncio.wait((ended, aborted), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            for worker in self._workers:
-                worker.tell(Abort())
-            if self._customer is not None:
-                self._customer.hurry()
-            await asyncio.wait((ended,), timeout=_SLACK)
-        finally:
-            ended.cancel()
-            aborted.cancel()
-            await asyncio.gather(ended, aborted, return_exceptions=True)
+        ended = [worker.ended for worker in self._workers]
+        await all_set(ended, seconds, abort)
+        for worker in self._workers:
+            worker.tell(Abort())
+        if self._customer is not None:
+            self._customer.hurry()
+        await all_set(ended, _SLACK)
         for worker in self._workers:
             for settled in self._ledger.drop(worker.account, self._stopped or "stopped"):
                 if self._customer is not None:
