@@ -237,7 +237,7 @@ class Gate:
 
     def learn(self, rules: Rules, parsed: "Protego | None", now: float) -> str:
         """Take what was learned of an origin, and say it for people."""
-        self._known.put(rules.origin, (rules, now + _FRESH), _BARE + len(rules.group))
+        self.know(rules, now + _FRESH)
         if parsed is None:
             return rules.words(0.0)
         self._parsed.put(rules.group, parsed, len(rules.group))
