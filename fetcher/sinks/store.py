@@ -84,17 +84,13 @@ class ObjectStore:
         """Tell whether the object of a record is there; blocks. Raises OSError if the store cannot say."""
         if record.path is None:
             return record.bytes == 0
-        with self._listing:
+        with self._listing, self._failing(), suppress(FileNotFoundError):
             self._asked += 1
-            try:
-                if self._sizes is None and self._asked > _ASKED:
-                    self._sizes = self._listed()
-                size = None if self._sizes is None else self._sizes.get(hash64(record.path))
-                return _has(record, size) or _has(record, self.obstore.head(self.store, record.path)["size"])
-            except FileNotFoundError:
-                return False
-            except self.obstore.exceptions.BaseError as error:
-                raise OSError(_reason(error)) from error
+            if self._sizes is None and self._asked > _ASKED:
+                self._sizes = self._listed()
+            size = None if self._sizes is None else self._sizes.get(hash64(record.path))
+            return _has(record, size) or _has(record, self.obstore.head(self.store, record.path)["size"])
+        return False
 
     def holds(self, name: str) -> bool:
         """Tell whether there is an object of that name; see Depot."""
