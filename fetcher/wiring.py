@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from fetcher import __version__
 from fetcher.atomic import whole
-from fetcher.chunks import paces
 from fetcher.clock import Clock, SystemClock, entropy
 from fetcher.cookiefile import Shelf
 from fetcher.descriptors import allow
@@ -40,7 +39,6 @@ from fetcher.sinks.shards import Rotation, ShardsSink
 from fetcher.sinks.small import NEVER, SmallBodies
 from fetcher.transport.base import Reach, Transport
 from fetcher.transport.proxies import Proxies
-from fetcher.visits import Visits
 
 if TYPE_CHECKING:
     from fetcher.engines.base import Engine
@@ -322,7 +320,9 @@ def _absolute(tls: Tls) -> Tls:
 @asynccontextmanager
 async def chunk_engine(chunk: "Chunk", desk: "Desk", counters: Counters, clock: Clock) -> AsyncIterator[Inline]:
     """Open, on another machine, all that a chunk needs."""
-    from fetcher.engines.chunk import Aside  # noqa: PLC0415  it is loaded by then
+    from fetcher.chunks import paces  # noqa: PLC0415  all of it is loaded by then
+    from fetcher.engines.chunk import Aside  # noqa: PLC0415
+    from fetcher.visits import Visits  # noqa: PLC0415
 
     options = _affordable(chunk.options, desk.observe)
     partials = Partials(partial_in(options.output.directory), f"{chunk.name.replace('/', '-')}-")
