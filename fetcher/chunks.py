@@ -193,14 +193,6 @@ class Backlog:
         elif not (host.queue or host.busy or host.listed):
             del self._hosts[name]
 
-    def drain(self) -> None:
-        """Forget everything that waits."""
-        self._hosts.clear()
-        self._ring.clear()
-        self._held.clear()
-        self._delayed.clear()
-        self._count = 0
-
     def _share(self, pace: Pace, most: int) -> int:
         """Return how many requests of one host a chunk may have."""
         if pace.per_host is None or pace.per_host >= self._slots:

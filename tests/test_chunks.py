@@ -107,14 +107,6 @@ def test_a_rate() -> None:
     assert len(waiting.take(4.0)) == 2
 
 
-def test_drain() -> None:
-    """Forgotten, nothing waits."""
-    waiting = backlog(FREE, "a", "b")
-    waiting.add(request(2, "c"), not_before=3.0)
-    waiting.drain()
-    assert (len(waiting), waiting.delayed, waiting.take(9.0), waiting.wake_at(9.0)) == (0, 0, [], None)
-
-
 def test_paces() -> None:
     """What holds for a host is what its section says, else what holds for all."""
     options = Options(
