@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import http.client
 import shutil
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from tests.sockets import until
-from tests.stores import PREFIX, SECRET
+from tests.stores import PREFIX, SECRET, ask
 
 #: Where the program is, an npm package; None where it is not installed.
 AZURITE: Final = shutil.which("azurite-blob")
@@ -107,16 +106,8 @@ class Container:
         ]
         proof = hmac.digest(base64.b64decode(SECRET), "\n".join(signed).encode(), hashlib.sha256)
         sent["Authorization"] = f"SharedKey {_ACCOUNT}:{base64.b64encode(proof).decode()}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        try:
-            words = "&".join(f"{name}={value}" for name, value in query.items())
-            connection.request(method, f"{target}?{words}", body, sent)
-            response = connection.getresponse()
-            told = response.read()
-            assert response.status < 300, told
-            return told
-        finally:
-            connection.close()
+        words = "&".join(f"{name}={value}" for name, value in query.items())
+        return ask(self.port, method, f"{target}?{words}", body, sent)
 
 
 @contextmanager

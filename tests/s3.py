@@ -1,6 +1,5 @@
 """A server on loopback that speaks S3, or Google's dialect of it, in a process of its own, and what it holds."""
 
-import http.client
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Final
 from urllib.parse import quote, unquote
 from xml.etree import ElementTree as ET
 
-from tests.stores import PREFIX, SECRET
+from tests.stores import PREFIX, SECRET, ask
 
 #: The server looks whether a request is signed, and not how.
 SIGNED: Final = "AWS4-HMAC-SHA256 Credential=mine/20261121/us-east-1/s3/aws4_request"
@@ -80,15 +79,7 @@ class Bucket:
         self._ask("PUT", f"/{self.name}")
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        try:
-            connection.request(method, path, body, {"Authorization": SIGNED})
-            response = connection.getresponse()
-            told = response.read()
-            assert response.status < 300, told
-            return told
-        finally:
-            connection.close()
+        return ask(self.port, method, path, body, {"Authorization": SIGNED})
 
 
 @contextmanager

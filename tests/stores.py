@@ -1,5 +1,6 @@
 """What tests ask of an object store that runs on loopback."""
 
+import http.client
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -7,6 +8,19 @@ from typing import Final, Protocol
 PREFIX: Final = "some/prefix"
 #: What a client proves itself with, in Base64.
 SECRET: Final = "U0VDUkVULUtFWS1PRi1NSU5F"
+
+
+def ask(port: int, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return what a server on loopback answers; it must be well."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        connection.request(method, target, body, headers)
+        response = connection.getresponse()
+        told = response.read()
+        assert response.status < 300, told
+        return told
+    finally:
+        connection.close()
 
 
 class Bucket(Protocol):
