@@ -184,7 +184,8 @@ class Counters:
     """The run in plain numbers, kept up to date as it goes; reading them costs the run nothing.
 
     ``read`` rows have come from the list, ``total`` are in it (None while unknown), ``waiting`` stand in the queue,
-    ``commands`` are run, ``machines`` are there if a cluster fetches. Some request is not made before ``until``, so the run does not end before either.
+    ``commands`` are run, ``machines`` are there if a cluster fetches. Some request is not made before ``until``, so the
+    run does not end before either.
     """
 
     def __init__(self, started: float) -> None:

@@ -37,7 +37,8 @@ _NEW: Final = _APPENDING | os.O_CREAT | os.O_EXCL
 class Rotation:
     """When a new archive is begun, and how it is numbered: from ``first``, by ``step``.
 
-    An archive takes no more entries once it has ``size`` bytes or ``count`` of them. Processes with one directory number differently.
+    An archive takes no more entries once it has ``size`` bytes or ``count`` of them. Processes with one directory number
+    differently.
     """
 
     size: int
