@@ -183,6 +183,8 @@ def test_stopped(run_fetcher: Command, server: Scope, tmp_path: Path, signals: i
     script = sh(f"echo $$ >> pids; {wait}")
     with run_fetcher.start("get", *urls, "--exec-jobs", "1", *script) as process:
         until(lambda: len(lines(tmp_path / "pids")) == signals)
+        # Each has its file before it waits for its command; what is not there yet is still a transfer.
+        until(lambda: all(any(tmp_path.glob(f"fetched/*/*/{number}*")) for number in range(3)))
         assert process.stderr is not None
         process.send_signal(signal.SIGTERM)
         assert process.stderr.readline() == b"stopping: finishing 1 command (up to 5 s), Ctrl-C again to drop them\n"
