@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import suppress
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, Final
 
 import pytest
@@ -175,21 +176,32 @@ def test_what_it_leaves_behind(run_fetcher: Command, server: Scope, tmp_path: Pa
     assert time.monotonic() - began < 15
 
 
+def heard(process: Popen[bytes], kind: str) -> dict[str, Any]:
+    """Return the next object of a kind that a run with ``--progress json`` tells."""
+    assert process.stderr is not None
+    return next(found for line in process.stderr if (found := json.loads(line))["type"] == kind)
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 def test_stopped(run_fetcher: Command, server: Scope, tmp_path: Path, signals: int) -> None:
     """A signal lets commands under way finish, the second ends them and all that they have started; no record is lost."""
     urls = [server.url(str(number)) for number in range(3)]
-    wait = "sleep 1" if signals == 1 else "sleep 600 & echo $! >> pids; wait"
+    wait = "while ! test -e go; do sleep 0.05; done" if signals == 1 else "sleep 600 & echo $! >> pids; wait"
     script = sh(f"echo $$ >> pids; {wait}")
-    with run_fetcher.start("get", *urls, "--exec-jobs", "1", *script) as process:
+    with run_fetcher.start("get", *urls, "--progress", "json", "--exec-jobs", "1", *script) as process:
         until(lambda: len(lines(tmp_path / "pids")) == signals)
-        # Each has its file before it waits for its command; what is not there yet is still a transfer.
+        # A transfer has its file shortly before it is over.
         until(lambda: all(any(tmp_path.glob(f"fetched/*/*/{number}*")) for number in range(3)))
-        assert process.stderr is not None
+        active = -1
+        while active:
+            process.send_signal(signal.SIGUSR1)
+            active = heard(process, "progress")["active"]
         process.send_signal(signal.SIGTERM)
-        assert process.stderr.readline() == b"stopping: finishing 1 command (up to 5 s), Ctrl-C again to drop them\n"
+        stopping = heard(process, "message")["message"]
+        assert stopping == "stopping: finishing 1 command (up to 5 s), Ctrl-C again to drop them"
         if signals == 2:
             process.send_signal(signal.SIGTERM)
+        (tmp_path / "go").touch()
         asked = time.monotonic()
         output, errors = process.communicate(timeout=30)
     assert time.monotonic() - asked < 4
