@@ -47,6 +47,7 @@ class _Connection:
         self.reader = reader
         self.writer = writer
         self.number = next(server.connections)
+        self._tls = writer.get_extra_info("ssl_object") is not None
 
     async def serve(self) -> None:
         try:
@@ -57,7 +58,16 @@ class _Connection:
             self.writer.close()
             with suppress(OSError):
                 await self.writer.wait_closed()
-            self.writer.transport.abort()  # asyncio's TLS can leave the socket beneath it open
+            self.drop()  # asyncio's TLS can leave the socket beneath it open
+
+    def drop(self) -> None:
+        """End the connection at once, if it has not ended.
+
+        Without TLS, asyncio fails at ``abort()`` if ``close()`` left something to send that has been sent since.
+        """
+        transport = self.writer.transport
+        if self._tls or transport.get_write_buffer_size() or not transport.is_closing():
+            transport.abort()
 
     async def _exchange(self) -> bool:
         """Read and answer one request; False if the connection ends with it."""
@@ -166,7 +176,7 @@ class Server:
         self.tries: Counter[bytes] = Counter()
         self._faults: list[str] = []
         self._log: list[_Entry] = []
-        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._serving: dict[asyncio.Task[None], _Connection] = {}
         self._listeners: list[asyncio.Server] = []
         self._origins: list[str] = []
         self._loop = asyncio.new_event_loop()
@@ -246,9 +256,9 @@ class Server:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._serving[task] = writer
+        self._serving[task] = connection = _Connection(self, reader, writer)
         task.add_done_callback(self._served)
-        await _Connection(self, reader, writer).serve()
+        await connection.serve()
 
     def _served(self, task: asyncio.Task[None]) -> None:
         """Keep what a connection's task failed with; not every Python 3.11 tells the loop."""
@@ -265,8 +275,8 @@ class Server:
             await asyncio.sleep(0)
         for listener in self._listeners:
             listener.close()
-        for writer in self._serving.values():
-            writer.transport.abort()
+        for connection in self._serving.values():
+            connection.drop()
         if self._serving:
             await asyncio.wait(self._serving)
         handshakes = asyncio.all_tasks() - {asyncio.current_task()}

@@ -260,6 +260,13 @@ def test_stop_with_clients_waiting() -> None:
     assert threading.active_count() == threads
 
 
+def test_sent_after_closing() -> None:
+    """What a client takes slowly comes whole, though the server has closed the connection behind it."""
+    with Server() as own:
+        url = own.scope().url("a", size=30 * MEGABYTE, no_length=1, drip="1,0")
+        assert len(ask(url).body) == 30 * MEGABYTE
+
+
 def test_stop_amid_a_handshake(certificates: Certificates) -> None:
     """A TLS client that does not finish its handshake cannot keep its connection."""
     outgoing = ssl.MemoryBIO()
