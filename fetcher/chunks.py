@@ -13,6 +13,7 @@ from heapq import heappop, heappush
 from math import ceil, inf
 from typing import Final
 
+from fetcher.delayed import Delayed
 from fetcher.frozen import value
 from fetcher.hosts import Hosts, limits_of
 from fetcher.model import Request
@@ -102,8 +103,7 @@ class Backlog:
         self._hosts: dict[str, _Host] = {}
         self._ring: deque[str] = deque()
         self._held: list[tuple[float, str]] = []
-        self._delayed: list[tuple[float, int, Request]] = []
-        self._sequence = 0
+        self._delayed = Delayed()
         self._count = 0
 
     def __len__(self) -> int:
@@ -119,8 +119,7 @@ class Backlog:
         """Take a request, which is in no chunk before its time."""
         self._count += 1
         if not_before is not None:
-            self._sequence += 1
-            heappush(self._delayed, (not_before, self._sequence, request))
+            self._delayed.add(request, not_before)
             return
         host = self._host(request.host)
         host.queue.append(request)
@@ -181,7 +180,8 @@ class Backlog:
         self._release(now)
         if self._ring:
             return now
-        return min((heap[0][0] for heap in (self._delayed, self._held) if heap), default=None)
+        times = (self._delayed.next_at, self._held[0][0] if self._held else None)
+        return min((time for time in times if time is not None), default=None)
 
     def done(self, name: str, now: float) -> None:
         """Learn that a request of a chunk is settled, or handed back."""
@@ -218,8 +218,7 @@ class Backlog:
 
     def _release(self, now: float) -> None:
         """Put back what waited for its time."""
-        while self._delayed and self._delayed[0][0] <= now:
-            request = heappop(self._delayed)[2]
+        while (request := self._delayed.pop(now)) is not None:
             host = self._host(request.host)
             host.queue.append(request)
             self._list(request.host, host)

@@ -17,6 +17,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 
 from fetcher.adaptive import Adaptive
+from fetcher.delayed import Delayed
 from fetcher.hosts import ALIKE, Hosts, limits_of
 from fetcher.limits import TokenBucket
 from fetcher.model import Request
@@ -78,8 +79,7 @@ class Scheduler:
         self._ring: deque[str] = deque()
         self._held: list[tuple[float, str]] = []
         self._idle: list[tuple[float, str]] = []
-        self._delayed: list[tuple[float, int, Request]] = []
-        self._sequence = 0
+        self._delayed = Delayed()
         self._count = 0
 
     def __len__(self) -> int:
@@ -99,8 +99,7 @@ class Scheduler:
             host.queue.append(request)
             self._list(request.host, host)
         else:
-            self._sequence += 1
-            heappush(self._delayed, (not_before, self._sequence, request))
+            self._delayed.add(request, not_before)
 
     def next(self, now: float) -> Request | None:
         """Return a request that starts now, or None if none may; :meth:`wake_at` then says when to ask again."""
@@ -118,7 +117,9 @@ class Scheduler:
 
     def wake_at(self, now: float) -> float | None:
         """Return when :meth:`next` may give a request without anything finishing before; None if that cannot be."""
-        times = [heap[0][0] for heap in (self._delayed, self._held) if heap]
+        times = [self._held[0][0]] if self._held else []
+        if (next_at := self._delayed.next_at) is not None:
+            times.append(next_at)
         if self._ring:
             times.append(now)
         if not times or self._bucket is None:
@@ -235,11 +236,7 @@ class Scheduler:
                 heapify(self._held)
             if host.idle:
                 heappush(self._idle, (host.full, name))
-        delayed = [each for each in self._delayed if each[2].host == name]
-        if delayed:
-            self._delayed = [each for each in self._delayed if each[2].host != name]
-            heapify(self._delayed)
-            taken += [request for _, _, request in sorted(delayed)]
+        taken += self._delayed.withdraw(name)
         self._count -= len(taken)
         return taken
 
@@ -322,8 +319,7 @@ class Scheduler:
 
     def _release(self, now: float) -> None:
         """Put back what waited for its time."""
-        while self._delayed and self._delayed[0][0] <= now:
-            request = heappop(self._delayed)[2]
+        while (request := self._delayed.pop(now)) is not None:
             host = self._host(request.host)
             host.queue.insert(host.due, request)
             host.due += 1

@@ -309,5 +309,5 @@ def test_missing_extra(run_fetcher: Command, tmp_path: Path) -> None:
     pq.write_table(pa.table({"url": ["http://h/"]}), tmp_path / "a.parquet")
     ran = command("get", "a.parquet")
     assert (ran.code, ran.stdout) == (2, "")
-    assert ran.stderr == "fetcher: Parquet needs the extra parquet: pip install 'fetcher[parquet]'\n"
+    assert ran.stderr == "fetcher: a Parquet list needs pyarrow: pip install 'fetcher[parquet]'\n"
     assert command("get", "-", "-n", stdin=b'{"url":"http://h/"}').code == 0

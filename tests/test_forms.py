@@ -441,6 +441,6 @@ async def test_parquet_refused(tmp_path: Path) -> None:
 def test_parquet_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing library is told with the command that installs it."""
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(UsageError, match=r"^Parquet needs the extra parquet: pip install 'fetcher\[parquet\]'$"):
+    with pytest.raises(UsageError, match=r"^a Parquet list needs pyarrow: pip install 'fetcher\[parquet\]'$"):
         parquet.load()
     assert os.listdir(tmp_path) == []  # noqa: PTH208

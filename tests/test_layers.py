@@ -22,7 +22,7 @@ PACKAGE: Final = Path(__file__).parent.parent / "fetcher"
 #: Each layer from left to right: what stands here imports only from lower layers, or from its left in its own.
 LAYERS: Final = (
     "text frozen access errors details exchange model options events status",
-    "hashtable body urls cookiefile logins hosts limits adaptive origins lanes chunks retry redirects robots conditional division identity headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
+    "hashtable body urls cookiefile logins hosts limits adaptive origins lanes delayed chunks retry redirects robots conditional division identity headers mediatypes paths disposition claims naming columns globs plan mirrors history schema lastrun scheduler",
     "clock descriptors ending atomic disk blocks channel cookiejar cookies transport sinks sources lock replay audit compaction journal demosite",
     "recorder answer visits segments fetch asking engines download commands run wiring lists api",
     "views report cli",

@@ -35,7 +35,7 @@ def load() -> None:
     try:
         import distributed  # noqa: F401, PLC0415  an extra
     except ImportError as error:
-        raise UsageError("--engine dask needs an extra: pip install 'fetcher[dask]'") from error
+        raise UsageError("--engine dask needs distributed: pip install 'fetcher[dask]'") from error
     # Its messages go to standard error, where a run has its own; what counts is an exception too.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)

@@ -76,7 +76,7 @@ def load() -> Any:
     try:
         from pyarrow import parquet  # noqa: PLC0415  an extra, and slow to import
     except ImportError as error:
-        raise UsageError("Parquet needs the extra parquet: pip install 'fetcher[parquet]'") from error
+        raise UsageError("a Parquet list needs pyarrow: pip install 'fetcher[parquet]'") from error
     return parquet
 
 
