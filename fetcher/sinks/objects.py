@@ -83,30 +83,23 @@ class ObjectsSink:
 
     async def begin(self, request: Request, head: Head, sha256: str | None = None) -> tuple[str, Any]:
         """Begin to store a larger body, and return its key and what takes it; with its hash, None if it is there."""
-        obstacle, told = None, Told(head.content_type, head.disposition)
-        for _ in range(_NAMES):
-            path, ours = await self._naming.reserve(request, told, sha256, obstacle)
-            key = self.store.key(path)
-            owner = None if ours else await self._owner(key)
-            if owner == _owned(request, sha256) and sha256 is not None:
-                return key, None
-            if owner in (None, _owned(request, sha256)):
-                upload = self.store.obstore.open_writer_async(
-                    self.store.store,
-                    key,
-                    attributes=_attributes(request, head, sha256),
-                    buffer_size=PART,
-                    max_concurrency=1,
-                )
-                return key, upload
-            obstacle = path
-        raise OSError("no name is free")
+        key, there = await self._free(request, Told(head.content_type, head.disposition), sha256)
+        if there and sha256 is not None:
+            return key, None
+        upload = self.store.obstore.open_writer_async(
+            self.store.store,
+            key,
+            attributes=_attributes(request, head, sha256),
+            buffer_size=PART,
+            max_concurrency=1,
+        )
+        return key, upload
 
     async def adopt(self, request: Request, told: Told, path: str, digest: str) -> str:  # noqa: ARG002  a file's needs it
         """Give a whole body that lies at ``path`` the name that is its own, and return that; raises LocalError."""
         obstore, store = self.store.obstore, self.store.store
         try:
-            key = await self._free(request, told)
+            key, _ = await self._free(request, told)
             await obstore.copy_async(store, path, key)
             await obstore.delete_async(store, path)
         except self.store.failures as error:
@@ -116,14 +109,15 @@ class ObjectsSink:
     async def adopted(self, request: Request, told: Told, size: int, digest: str) -> None:
         """Return None: a store does not tell what an object has in it."""
 
-    async def _free(self, request: Request, told: Told) -> str:
-        """Return a key under which nothing of anybody else's lies; raises OSError."""
+    async def _free(self, request: Request, told: Told, sha256: str | None = None) -> tuple[str, bool]:
+        """Return a key under which nothing of anybody else's lies, and whether this body's does; raises OSError."""
         obstacle = None
         for _ in range(_NAMES):
-            path, ours = await self._naming.reserve(request, told, None, obstacle)
+            path, ours = await self._naming.reserve(request, told, sha256, obstacle)
             key = self.store.key(path)
-            if ours or await self._owner(key) in (None, _owned(request, None)):
-                return key
+            owner = None if ours else await self._owner(key)
+            if owner in (None, _owned(request, sha256)):
+                return key, owner is not None
             obstacle = path
         raise OSError("no name is free")
 
