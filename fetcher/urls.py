@@ -182,4 +182,4 @@ def _invalid(message: str, url: str) -> FetchError:
 
 
 def _unsupported(scheme: str) -> FetchError:
-    return FetchError(ErrorKind.UNSUPPORTED_SCHEME, f"{scheme} is not fetched; http and https are")
+    return FetchError(ErrorKind.UNSUPPORTED_SCHEME, f"{printable(scheme, 100)} is not fetched; http and https are")

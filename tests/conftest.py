@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import settings
 
 from tests.certificates import Certificates, make_certificates
 from tests.command import Command
 from tests.leftovers import none_left
 from tests.server import Scope, Server
+
+# How long an example takes is the machine's affair.
+settings.register_profile("patient", settings.default, deadline=None)
+settings.load_profile("patient")
 
 _PREFIXES: Final = itertools.count(1)
 

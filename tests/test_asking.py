@@ -268,7 +268,7 @@ _bodies: Final = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     files=st.fixed_dictionaries({f"{origin}/robots.txt": _files for origin in _ORIGINS}),
     bodies=st.dictionaries(st.sampled_from(_POOL), _bodies),

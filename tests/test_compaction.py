@@ -102,7 +102,7 @@ async def test_a_refreshed_list_stays_bounded(directory: Directory) -> None:
         assert [from_line(line) for _, line, _ in past.latest()] == many
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(picked=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=60))
 @pytest.mark.usefixtures("eager")
 def test_nothing_is_forgotten(tmp_path: Path, executor: ThreadPoolExecutor, picked: list[tuple[int, int]]) -> None:

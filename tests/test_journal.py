@@ -420,7 +420,7 @@ def appended(count: int) -> list[bytes]:
 LINES = appended(12)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(cut=st.integers(0, sum(map(len, LINES))))
 def test_cut_anywhere(tmp_path: Path, executor: ThreadPoolExecutor, cut: int) -> None:
     """Of a journal cut at any byte all whole lines are found and nothing else, and the next line fits behind."""

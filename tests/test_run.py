@@ -158,7 +158,7 @@ def settled_by_disk(answers: Answers) -> bool:
     return any(isinstance(error, FetchError) and error.kind == ErrorKind.DISK for error in errors)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(lines=_lines, answers=_answers, options=_options, dice=_dice, stops=_stops, remembers=st.booleans())
 def test_one_line_one_record(
     lines: list[str],

@@ -378,7 +378,6 @@ def test_hosts_in_trouble_are_forgotten() -> None:
     assert not scheduler._idle
 
 
-@settings(deadline=None)
 @given(
     order=st.lists(st.sampled_from("abc"), max_size=40),
     fates=st.lists(st.sampled_from(["answered", "refused", "unreached"]), max_size=60),
@@ -478,7 +477,6 @@ def within(times: list[float], rate: float) -> bool:
     )
 
 
-@settings(deadline=None)
 @given(
     order=st.lists(st.sampled_from("abcd"), max_size=60),
     per_host=st.none() | st.integers(1, 3),
@@ -612,7 +610,7 @@ class Day(RuleBasedStateMachine):
 
 
 TestDay = Day.TestCase
-TestDay.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDay.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def starts(scheduler: Scheduler, slots: int = 10, seconds: float = 0.5) -> dict[str, list[float]]:

@@ -70,13 +70,13 @@ async def test_timings(server: Scope) -> None:
     """The phases add up; a kept connection has neither look-up nor connecting, and waiting is where the delay is."""
     clock = Ticking()
     async with SessionTransport(Timeouts(), Trust(), Proxies(""), clock) as transport:
-        url = server.url(delay=0.1).replace("127.0.0.1", "localhost")
+        url = server.url(delay=0.3).replace("127.0.0.1", "localhost")
         first = await head_timings(transport, clock, url)
         again = await head_timings(transport, clock, url)
     assert first.keys() == {"blocked", "dns", "connect", "send", "wait"}
     assert again.keys() == {"blocked", "send", "wait"}
     for timings in (first, again):  # a busy machine may note late that it has sent
-        assert timings["send"] + timings["wait"] >= 0.1
+        assert sum(timings.values()) >= 0.3
         assert timings["wait"] == max(timings.values())
 
 
