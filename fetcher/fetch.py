@@ -216,13 +216,9 @@ class Fetch:
 
     def _visit(self, request: Request, url: str) -> AbstractAsyncContextManager[None]:
         """Return what to have open while a URL is asked for."""
-        if self.visits is not None and self._counts(request, url):
-            return self.visits.to(parse(url).host)
+        if self.visits is not None and self.visits.are(request, host := parse(url).host):
+            return self.visits.to(host)
         return _NO_VISIT
-
-    def _counts(self, request: Request, url: str) -> bool:
-        """Tell whether a URL is on a host where visits are counted: one that is not the list's."""
-        return self.visits is not None and parse(url).host != (request.primary or request).host
 
     def _is_new(self, step: Step, request: Request, response: Response) -> bool:
         """Take the challenge of a response, to be answered by the same request again; only the first one of a step."""
@@ -274,7 +270,9 @@ class Fetch:
             between = Decoding(applied, max_size=max_size)
         head = answer.head if not progress.exchanges else replace(answer.head, exchanges=progress.exchanges)
         writer = await self._open(transfer.request, head, held)
-        slots = None if self._counts(transfer.request, answer.head.url) else self._slots  # one visits with one request
+        visits, slots = self.visits, self._slots
+        if visits is not None and visits.shared and visits.are(transfer.request, parse(answer.head.url).host):
+            slots = None  # none of those who ask that host knows of these slots
         if slots is None or length is None or not self._divides(answer, held, length):
             stored = await self._pour(transfer, response, between, writer)
         else:

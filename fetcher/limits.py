@@ -24,12 +24,17 @@ class TokenBucket:
         self._full = -inf
         self._taken = 0
 
+    @property
+    def full_at(self) -> float:
+        """When all tokens are there, unless more are taken."""
+        return self._full + self._taken / self._rate
+
     def ready_at(self, now: float) -> float:
         """Return when the next token is there: ``now`` itself, or a later time at which it will be."""
         return max(now, self._full + (self._taken + 1 - self._burst) / self._rate)
 
     def take(self, now: float, tokens: int = 1) -> None:
         """Take tokens. Whoever takes them before they are ready borrows, and those who come later wait longer."""
-        if now > self._full + self._taken / self._rate:
+        if now > self.full_at:
             self._full, self._taken = now, 0
         self._taken += tokens

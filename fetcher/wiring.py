@@ -26,7 +26,7 @@ from fetcher.lock import Patience
 from fetcher.logins import Logins
 from fetcher.model import timestamp
 from fetcher.naming import PARTS, STATE_DIRECTORY, Template
-from fetcher.options import Carrier, Format, Options, Output, Timeouts, Tls
+from fetcher.options import Carrier, Format, HostOptions, Limits, Options, Output, Timeouts, Tls
 from fetcher.replay import JOURNAL
 from fetcher.robots import Gate, product_token
 from fetcher.run import Parts, Run
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fetcher.engines.spool import Space
     from fetcher.engines.worker import Assignment, Desk
     from fetcher.sinks.store import ObjectStore
+    from fetcher.visits import Visits
 
 USER_AGENT: Final = f"fetcher/{__version__}"
 
@@ -66,7 +67,8 @@ class Ears:
 async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
     """Open all that a run with these options needs, and yield it ready to be called.
 
-    Raises UsageError for a bad name template or pattern of hosts, LocalError if the directory cannot be used, BusyError if it is in use.
+    Raises UsageError for a bad name template or pattern of hosts, LocalError if the directory cannot be used, BusyError
+    if it is in use.
     """
     template = Template.parse(options.output.name)
     Hosts(options.hosts)
@@ -111,8 +113,7 @@ async def opened(options: Options, ears: Ears) -> AsyncIterator[Run]:
         elif workers > 1 and not options.dry_run:
             engine = _processes(options, workers, naming, ears)
         else:
-            fetch = await stack.enter_async_context(fetching(options, sink, ears.clock))
-            engine = Inline(options, fetch, ears.clock, ears.counters, ears.observe)
+            engine = await stack.enter_async_context(_inline(options, sink, ears))
         parts = Parts(
             engine=engine,
             memory=journal,
@@ -242,7 +243,7 @@ def maker(options: Options) -> Maker:
 
 
 @asynccontextmanager
-async def fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator[Fetch]:
+async def fetching(options: Options, sink: Sink, clock: Clock, visits: "Visits | None" = None) -> AsyncIterator[Fetch]:
     """Open the transport and yield what makes attempts over it."""
     reach = Reach(connections=options.limits.concurrency, block_private=options.block_private)
     make = maker(options)
@@ -254,7 +255,28 @@ async def fetching(options: Options, sink: Sink, clock: Clock) -> AsyncIterator[
         logins, shelf = Logins(access, entropy()), Shelf(access.cookies)
         identity = Identity(agent, options.headers, Hosts(options.hosts), logins, shelf)
         gate = Gate(product_token(identity.agent), options.retries.max_wait) if options.limits.robots else None
-        yield Fetch(transport, sink, identity, options.limits, clock, gate)
+        fetch = Fetch(transport, sink, identity, options.limits, clock, gate)
+        fetch.visits = visits
+        yield fetch
+
+
+def _visits(options: Options, clock: Clock, *, shared: bool) -> "Visits | None":
+    """Return who keeps the hosts that redirects lead to within these limits, if they have any."""
+    limits: tuple[Limits | HostOptions, ...] = (options.limits, *options.hosts)
+    if all(each.per_host is None and each.host_rate is None for each in limits):
+        return None
+    from fetcher.chunks import paces  # noqa: PLC0415  most runs need none
+    from fetcher.visits import Visits  # noqa: PLC0415
+
+    return Visits(paces(options), clock, shared=shared)
+
+
+@asynccontextmanager
+async def _inline(options: Options, sink: Sink, ears: Ears) -> AsyncIterator[Inline]:
+    """Open all that fetching in this process needs."""
+    visits = _visits(options, ears.clock, shared=False)
+    async with fetching(options, sink, ears.clock, visits) as fetch:
+        yield Inline(options, fetch, ears.clock, ears.counters, ears.observe)
 
 
 def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "Processes":
@@ -265,7 +287,9 @@ def _processes(options: Options, workers: int, naming: Naming, ears: Ears) -> "P
 
     if options.tls.has_files:
         tls_context(options.tls, own_origin=True)  # to fail before there are any
-    assignments = [Assignment(number, share(options, workers, number), naming.needs_body) for number in range(workers)]
+    visiting = abroad(options, workers)
+    shares = [share(options, workers, number) for number in range(workers)]
+    assignments = [Assignment(number, own, visiting, naming.needs_body) for number, own in enumerate(shares)]
     lanes = Lanes(workers, keeps(options, workers))
     return Processes(Crew(assignments, lanes, _worker_engine), naming, ears.clock, ears.counters, ears.observe)
 
@@ -320,9 +344,7 @@ def _absolute(tls: Tls) -> Tls:
 @asynccontextmanager
 async def chunk_engine(chunk: "Chunk", desk: "Desk", counters: Counters, clock: Clock) -> AsyncIterator[Inline]:
     """Open, on another machine, all that a chunk needs."""
-    from fetcher.chunks import paces  # noqa: PLC0415  all of it is loaded by then
-    from fetcher.engines.chunk import Aside  # noqa: PLC0415
-    from fetcher.visits import Visits  # noqa: PLC0415
+    from fetcher.engines.chunk import Aside  # noqa: PLC0415  all of it is loaded by then
 
     options = _affordable(chunk.options, desk.observe)
     partials = Partials(partial_in(options.output.directory), f"{chunk.name.replace('/', '-')}-")
@@ -335,8 +357,8 @@ async def chunk_engine(chunk: "Chunk", desk: "Desk", counters: Counters, clock: 
             options.output, partials, Aside(chunk.bodies, desk.lay), disk, clock, processes=2, objects=objects
         )
         sink = await stack.enter_async_context(_stored(place))
-        fetch = await stack.enter_async_context(fetching(options, sink, clock))
-        fetch.visits = Visits(paces(chunk.abroad), clock)
+        visits = _visits(chunk.abroad, clock, shared=True)
+        fetch = await stack.enter_async_context(fetching(options, sink, clock, visits))
         yield Inline(options, fetch, clock, counters, desk.observe)
 
 
@@ -356,7 +378,8 @@ async def _worker_engine(assignment: "Assignment", desk: "Desk", counters: Count
                 objects=_objects(options.output),
             )
             sink = await stack.enter_async_context(_stored(place))
-        fetch = await stack.enter_async_context(fetching(options, sink, clock))
+        visits = _visits(assignment.abroad, clock, shared=True)
+        fetch = await stack.enter_async_context(fetching(options, sink, clock, visits))
         yield Inline(options, fetch, clock, counters, desk.observe)
 
 

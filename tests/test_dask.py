@@ -32,7 +32,6 @@ from fetcher.sinks.partial import Partials
 from fetcher.sinks.shared import SharedFolder
 from fetcher.wiring import Ears
 from tests.contracts.engine_contract import EngineContract, Opened
-from tests.server import Scope
 from tests.test_cli_robots import answer, serving
 
 
@@ -68,18 +67,6 @@ class TestDask(EngineContract):
                     yield engine
 
         return cluster
-
-    async def test_where_redirects_lead(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
-        """A host that many lanes are led to gets no more at once from each than that one's small part."""
-        urls = [
-            server.origin(number % 4 + 1).url(f"{number}", redirect_to=server.url(f"far/{number}", delay=0.05))
-            for number in range(32)
-        ]
-        async with self.shop(opened, tmp_path, Limits(concurrency=8, per_host=2)) as shop:
-            shop.add(*urls)
-            records = await shop.settled(len(urls))
-        assert {record.outcome for record in records.values()} == {Outcome.FETCHED}
-        assert server.active_peak("far/") == 2
 
     async def test_rules_are_asked_for_once(self, opened: Opened, tmp_path: Path) -> None:
         """What one chunk has heard of an origin's rules, the others know, and keep to over all of them."""

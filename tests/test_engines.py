@@ -36,8 +36,7 @@ async def inline(options: Options, ears: Ears) -> AsyncIterator[Engine]:
     async with AsyncExitStack() as stack:
         partials = Partials(options.output.directory / ".fetcher/partial")
         sink = FilesSink(options.output.directory, partials, naming(), stack.enter_context(Disk()))
-        fetch = await stack.enter_async_context(wiring.fetching(options, sink, ears.clock))
-        yield Inline(options, fetch, ears.clock, ears.counters, ears.observe)
+        yield await stack.enter_async_context(wiring._inline(options, sink, ears))
 
 
 @asynccontextmanager

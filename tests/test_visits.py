@@ -1,11 +1,13 @@
-"""How much goes at once, and a second, to hosts that others are for."""
+"""How much goes at once, and a second, to hosts that redirects lead to."""
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from fetcher.chunks import Pace
+from fetcher.model import Request
 from fetcher.visits import Visits
 from tests.fakes import Clock, simulated
 
@@ -34,7 +36,7 @@ def test_visits(pace: Pace, most: int, seconds: float) -> None:
             active[host] -= 1
 
     async def run() -> float:
-        visits = Visits(lambda _: pace, Clock())
+        visits = Visits(lambda _: pace, Clock(), shared=False)
         await asyncio.gather(*(visit(visits, host) for host in "ab" * 10))
         return asyncio.get_running_loop().time()
 
@@ -46,7 +48,7 @@ def test_a_visit_that_is_given_up() -> None:
     """Who is cancelled while waiting, or on the visit, is in nobody's way."""
 
     async def run() -> None:
-        visits = Visits(lambda _: Pace(1, None, learning=False), Clock())
+        visits = Visits(lambda _: Pace(1, None, learning=False), Clock(), shared=False)
 
         async def visit() -> None:
             async with visits.to("a"):
@@ -61,3 +63,33 @@ def test_a_visit_that_is_given_up() -> None:
             pass
 
     simulated(run())
+
+
+@pytest.mark.parametrize(("rate", "most"), [(None, 1), (0.5, 5)])
+def test_what_is_forgotten(rate: float | None, most: int) -> None:
+    """A host that nobody visits is remembered only as long as its rate knows of a visit."""
+
+    async def run() -> None:
+        visits = Visits(lambda _: Pace(1, rate, learning=False), Clock(), shared=False)
+        async with visits.to("a long visit"):
+            for number in range(100):
+                async with visits.to(str(number)):
+                    assert len(visits) <= most + 1
+                await asyncio.sleep(1)
+        for number in range(9):
+            await asyncio.sleep(1)
+            async with visits.to(str(number % 2)):
+                pass
+        assert len(visits) <= 2
+
+    simulated(run())
+
+
+@pytest.mark.parametrize(("shared", "visited"), [(False, ["c"]), (True, ["b", "c"])])
+def test_whose_turn_it_is(shared: bool, visited: list[str]) -> None:
+    """The host that a request was started for is not visited; from workers that is never a mirror."""
+    asked = Request(0, "http://a/", "http://a/", "a", "urls.txt", 1)
+    visits = Visits(lambda _: Pace(1, None, learning=False), Clock(), shared=shared)
+    assert [host for host in "abc" if visits.are(asked, host)] == ["b", "c"]
+    mirrored = replace(asked, host="b", primary=asked)
+    assert [host for host in "bc" if visits.are(mirrored, host)] == visited

@@ -51,10 +51,14 @@ STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a worker is for: its number, the options with its share of the limits, and how bodies are named."""
+    """What a worker is for: its number, the options with its share of the limits, and how bodies are named.
+
+    ``abroad`` are the limits for hosts that are other workers' to ask.
+    """
 
     number: int
     options: Options
+    abroad: Options
     needs_body: bool
 
 

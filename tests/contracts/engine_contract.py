@@ -173,6 +173,18 @@ class EngineContract:
         for host in range(3):
             assert server.active_peak(f"h{host}/") <= limits.per_host
 
+    async def test_where_redirects_lead(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
+        """A host that many others lead to gets no more at once from all of them than it may."""
+        urls = [
+            server.origin(number % 4 + 1).url(f"{number}", redirect_to=server.url(f"far/{number}", delay=0.05))
+            for number in range(32)
+        ]
+        async with self.shop(opened, tmp_path, Limits(concurrency=8, per_host=2)) as shop:
+            shop.add(*urls)
+            records = await shop.settled(len(urls))
+        assert {record.outcome for record in records.values()} == {Outcome.FETCHED}
+        assert server.active_peak("far/") == 2
+
     async def test_sections(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
         """A host with a section of its own has its limits and its header fields; the others have those for all."""
         one, two = (server.origin(number) for number in range(2))
