@@ -278,8 +278,12 @@ class Fetch:
         else:
             division = Division(start, start + length, self._limits.segments + _AHEAD, PART)
             supply = self._supply(slots, transfer, progress, answer.head, division.size)
-            async with Segments(response, division, supply) as segments:
-                stored = await self._pour(transfer, segments, between, writer)
+            segments = Segments(response, division, supply)
+            try:
+                async with segments:
+                    stored = await self._pour(transfer, segments, between, writer)
+            finally:
+                transfer.received += segments.unread
         progress.warnings += response.doubts()
         return stored
 

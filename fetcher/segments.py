@@ -77,6 +77,7 @@ class Segments:
         self._left = b""  # what it has sent behind the end of the part that is read
         self._reading = -1  # the part that it sends
         self._at = division.start
+        self._came = 0
         self._division = division
         self._supply = supply
         self._most = supply.most
@@ -96,6 +97,11 @@ class Segments:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for part in self._parts.values():
             self._forget(part)
+
+    @property
+    def unread(self) -> int:
+        """How many bytes have come that nobody has read."""
+        return self._came - (self._at - self._division.start)
 
     async def read(self) -> bytes:
         """Return the next bytes of the body; none once it is whole. Raises FetchError as a response does."""
@@ -117,10 +123,15 @@ class Segments:
             if self._failure is not None:
                 raise self._failure
             await self._changed.wait()
-        return b"" if self._own is None else self._left or await self._own.read()
+        return b"" if self._own is None else self._left or await self._receive(self._own)
+
+    async def _receive(self, response: Response) -> bytes:
+        chunk = await response.read()
+        self._came += len(chunk)
+        return chunk
 
     async def _read_own(self, own: Response) -> bytes:
-        chunk = self._left or await own.read()
+        chunk = self._left or await self._receive(own)
         most = self._division.bounds(self._reading)[1] - self._at
         self._left = chunk[most:]
         if self._left:
@@ -172,7 +183,7 @@ class Segments:
         async with self._supply.ask(part.begin, part.end) as response:
             part.here = True
             self._changed.set()
-            while chunk := await response.read():
+            while chunk := await self._receive(response):
                 part.chunks.extend(rest.feed(chunk))
                 self._changed.set()
             rest.close()
