@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import socket
+import ssl
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -17,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.tracing import Trace
 
 from fetcher.options import Timeouts
+from fetcher.transport.base import Reach
 from fetcher.transport.guard import is_public
 from fetcher.transport.proxies import Proxies, is_socks
 from fetcher.transport.resolver import SystemResolver
@@ -112,19 +115,24 @@ class Protocol(ResponseHandler):
 
 
 class Connector(aiohttp.TCPConnector):
-    """Makes connections that speak :class:`Protocol`, and keeps at most ``most``, those in use included.
+    """Makes connections that speak :class:`Protocol`, and keeps at most as many as ``reach`` says, those in use included.
 
     aiohttp bounds only the latter: after a list of many hosts the kept ones would take every descriptor.
+    ``proxy_context`` returns what TLS with a proxy goes by; aiohttp would take that of the server behind it, which may
+    know the user, or none of ours.
     What goes through a SOCKS proxy is for aiohttp a direct connection; which proxy it is, the origin alone decides, so
     kept ones are not mixed up.
     """
 
-    def __init__(self, most: int, timeouts: Timeouts, proxies: Proxies, *, block_private: bool) -> None:
-        self._most = most
+    def __init__(
+        self, reach: Reach, timeouts: Timeouts, proxies: Proxies, proxy_context: Callable[[], ssl.SSLContext]
+    ) -> None:
+        self._most = reach.connections
         self._timeouts = timeouts
         self._proxies = proxies
-        self._new_socket = _public_socket if block_private else _socket
-        resolver = SystemResolver(public_first=block_private)
+        self._proxy_context = proxy_context
+        self._new_socket = _public_socket if reach.block_private else _socket
+        resolver = SystemResolver(public_first=reach.block_private)
         super().__init__(limit=0, resolver=resolver, socket_factory=self._make_room)
         self._factory = partial(Protocol, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
         self._looking = self._loop.call_later(self._interval, self._look)
@@ -158,6 +166,28 @@ class Connector(aiohttp.TCPConnector):
             if proxy is not None and is_socks(proxy):
                 return await self._connect_through(SocksProxy.parse(proxy), req, timeout)
             return await super()._create_connection(req, traces, timeout)
+
+    async def _create_direct_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  as aiohttp has it
+        *,
+        client_error: type[Exception] = aiohttp.ClientConnectorError,
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        to_proxy = client_error is aiohttp.ClientProxyConnectionError
+        if to_proxy and req.is_ssl():
+            req = ClientRequest(req.method, req.url, headers=req.headers, loop=self._loop, ssl=self._proxy_context())
+        try:
+            return await super()._create_direct_connection(req, traces, timeout, client_error=client_error)
+        except aiohttp.ClientConnectorCertificateError as error:
+            if to_proxy and isinstance(error.certificate_error, OSError):
+                raise aiohttp.ClientProxyConnectionError(req.connection_key, error.certificate_error) from error
+            raise
+        except aiohttp.ClientConnectorSSLError as error:
+            if to_proxy:
+                raise aiohttp.ClientProxyConnectionError(req.connection_key, error.os_error) from error
+            raise
 
     async def _connect_through(
         self,

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from fetcher.errors import ErrorKind, FetchError
-from fetcher.transport.failures import Exchanged, cut, late, no_sense, proxy_text, silent, unanswered, unreached
+from fetcher.transport.failures import (
+    Exchanged,
+    cut,
+    late,
+    no_handshake,
+    no_sense,
+    proxy_text,
+    silent,
+    unanswered,
+    unreached,
+    untrusted,
+)
 
 #: Beside libcurl's own numbers: the server fell silent, it sent too much, this side has closed.
 SILENT: Final = -1
@@ -82,7 +93,7 @@ def translate(failure: Failure, at: Exchanged) -> FetchError:  # noqa: C901, PLR
     if code in (_NOT_CONNECTED, _LATE):
         return _not_connected(failure, at)
     if code in _VERIFY:
-        return FetchError(ErrorKind.TLS_VERIFY, f"certificate of {at.host}: {_certificate(failure.words)}")
+        return untrusted(at, _certificate(failure.words), proxy=_with_proxy(failure, at))
     if code == _HANDSHAKE:
         return _no_handshake(failure, at)
     if code == _CODING:
@@ -105,7 +116,12 @@ def _not_connected(failure: Failure, at: Exchanged) -> FetchError:
 def _no_handshake(failure: Failure, at: Exchanged) -> FetchError:
     if _RESET in failure.words or "SYSCALL" in failure.words or _NO_NOTIFY in failure.words:
         return FetchError(ErrorKind.CONNECT_CLOSED, f"{at.server} closed while connecting")
-    return FetchError(ErrorKind.TLS_HANDSHAKE, f"{at.server} does not speak TLS with us: {_tls_reason(failure.words)}")
+    return no_handshake(at, _tls_reason(failure.words), proxy=_with_proxy(failure, at))
+
+
+def _with_proxy(failure: Failure, at: Exchanged) -> bool:
+    """Tell whether TLS failed with the proxy: what it leads to is spoken to once it has answered."""
+    return at.proxy is not None and at.proxy.lower().startswith("https:") and not failure.proxy_status
 
 
 def _tls_reason(words: str) -> str:

@@ -79,6 +79,20 @@ def silent(at: Exchanged) -> FetchError:
     return FetchError(ErrorKind.TIMEOUT_READ, f"no byte for {seconds_text(at.timeouts.read)} after {at.progress}")
 
 
+def untrusted(at: Exchanged, reason: str, *, proxy: bool = False) -> FetchError:
+    """Return the failure of a certificate: the server's, or the proxy's."""
+    if proxy:
+        return FetchError(ErrorKind.PROXY, f"certificate of proxy {proxy_text(at)}: {reason}")
+    return FetchError(ErrorKind.TLS_VERIFY, f"certificate of {at.host}: {reason}")
+
+
+def no_handshake(at: Exchanged, reason: str, *, proxy: bool = False) -> FetchError:
+    """Return the failure of a handshake with the server, or with the proxy."""
+    if proxy:
+        return FetchError(ErrorKind.PROXY, f"proxy {proxy_text(at)} does not speak TLS with us: {reason}")
+    return FetchError(ErrorKind.TLS_HANDSHAKE, f"{at.server} does not speak TLS with us: {reason}")
+
+
 def no_sense(at: Exchanged, reason: str) -> FetchError:
     """Return the failure of an answer that is not HTTP."""
     return FetchError(ErrorKind.PROTOCOL, f"the answer of {at.server} is not HTTP: {reason}")

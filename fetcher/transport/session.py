@@ -1,7 +1,7 @@
 """L2: requests over one shared aiohttp ClientSession."""
 
 import ssl
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -178,9 +178,7 @@ class SessionTransport:
         if self._tls.has_files:
             self.tls_context(own_origin=True)
         self._session = aiohttp.ClientSession(
-            connector=Connector(
-                self._reach.connections, self.timeouts, self.proxies, block_private=self._reach.block_private
-            ),
+            connector=Connector(self._reach, self.timeouts, self.proxies, partial(self.tls_context, own_origin=False)),
             response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(sock_read=self.timeouts.read),

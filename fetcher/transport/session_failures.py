@@ -2,6 +2,7 @@
 
 import errno
 from socket import gaierror
+from ssl import SSLCertVerificationError, SSLError
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -11,12 +12,14 @@ from fetcher.transport.failures import (
     Exchanged,
     cut,
     late,
+    no_handshake,
     no_sense,
     proxy_text,
     reason_of,
     silent,
     unanswered,
     unreached,
+    untrusted,
 )
 
 
@@ -45,18 +48,20 @@ def translate(error: BaseException, at: Exchanged) -> FetchError:  # noqa: PLR09
             return FetchError(ErrorKind.PROTOCOL, f"the answer of {at.server} makes no sense: {error}")
 
 
-def _not_connected(error: aiohttp.ClientConnectorError, at: Exchanged) -> FetchError:
+def _not_connected(error: aiohttp.ClientConnectorError, at: Exchanged) -> FetchError:  # noqa: PLR0911  one table
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            reason = _verify_message(error.certificate_error)
-            return FetchError(ErrorKind.TLS_VERIFY, f"certificate of {at.host}: {reason}")
+            return untrusted(at, _verify_message(error.certificate_error))
         case aiohttp.ClientConnectorSSLError():
-            reason = reason_of(error.os_error)
-            return FetchError(ErrorKind.TLS_HANDSHAKE, f"{at.server} does not speak TLS with us: {reason}")
+            return no_handshake(at, reason_of(error.os_error))
         case aiohttp.ClientConnectorDNSError() if not at.looked_up_there:
             return FetchError(ErrorKind.DNS, f"no address for {at.host}")
         case aiohttp.ClientConnectorDNSError() | aiohttp.ClientProxyConnectionError(os_error=gaierror()):
             return FetchError(ErrorKind.PROXY, f"proxy {proxy_text(at)} has no address")
+        case aiohttp.ClientProxyConnectionError(os_error=SSLCertVerificationError() as reason):
+            return untrusted(at, _verify_message(reason), proxy=True)
+        case aiohttp.ClientProxyConnectionError(os_error=SSLError() as reason):
+            return no_handshake(at, reason_of(reason), proxy=True)
         case aiohttp.ClientProxyConnectionError():
             return FetchError(ErrorKind.PROXY, f"proxy {proxy_text(at)}: {reason_of(error.os_error)}")
         case _:

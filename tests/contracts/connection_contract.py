@@ -14,7 +14,7 @@ from fetcher.transport.base import Hop, Transport
 from tests.answers import Value
 from tests.certificates import Certificates
 from tests.conftest import Tls
-from tests.contracts.exchange import MEGABYTE, Make, WithTransport, failure, get, listening, tunnel, until
+from tests.contracts.exchange import MEGABYTE, Make, WithTransport, failure, forward, get, listening, tunnel, until
 from tests.contracts.source_contract import open_descriptors
 from tests.server import Scope
 
@@ -230,6 +230,39 @@ class ConnectionContract(WithTransport):
             assert (await failure(transport, tls.wrong_host.url()))[0] == ErrorKind.TLS_VERIFY
         (seen,) = tls.good.requests()
         assert seen.target == tls.good.path("a").encode()
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    async def test_proxy_over_tls(
+        self, make: Make, tls: Tls, server: Scope, certificates: Certificates, scheme: str
+    ) -> None:
+        """A proxy can be spoken to over TLS; it has to have the right certificate, and is not shown the user's."""
+        trust = Trust(ca_file=certificates.ca_file, cert=certificates.both)
+        aim, shown = tls.good if scheme == "https" else server, []
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            shown.append(bool(writer.get_extra_info("peercert")))
+            if scheme == "https":
+                await tunnel(reader, writer)
+            else:
+                await forward(reader, writer)
+
+        async with (
+            listening(talk, certificates.optional) as proxy,
+            make(trust=trust, proxy=f"https://me:secret@{proxy}") as transport,
+        ):
+            assert (await get(transport, aim.url("a"), own_origin=True)).body == aim.body_of("a")
+        assert shown == [False]
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    async def test_proxy_with_a_wrong_certificate(self, make: Make, tls: Tls, scheme: str) -> None:
+        """A proxy that nobody vouches for is the proxy's failure, and gets nothing."""
+        async with make(proxy=tls.good.base.replace("//", "//me:secret@")) as transport:
+            kind, words = await failure(transport, f"{scheme}://elsewhere.invalid/")
+        assert kind == ErrorKind.PROXY
+        assert words.startswith(f"certificate of proxy https://***@{tls.good.host}: ")
+        async with make(trust=Trust(verify=False), proxy=tls.wrong_host.base) as transport:
+            assert (await get(transport, f"http://elsewhere.invalid{tls.wrong_host.path('a')}")).status == 200
+        assert len(tls.good.requests()) == 1
 
     async def test_proxy_that_says_no(self, make: Make) -> None:
         """A proxy that refuses the tunnel is named, without its password."""

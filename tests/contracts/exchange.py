@@ -126,6 +126,16 @@ async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     await asyncio.gather(pump(reader, onward_writer), pump(onward_reader, writer))
 
 
+async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Be a proxy that passes one request on to where its URL says."""
+    method, url, rest = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
+    host, _, path = url.removeprefix(b"http://").partition(b"/")
+    name, _, port = host.decode().partition(":")
+    onward_reader, onward_writer = await asyncio.open_connection(name, int(port))
+    onward_writer.write(b" ".join((method, b"/" + path, rest)))
+    await asyncio.gather(pump(reader, onward_writer), pump(onward_reader, writer))
+
+
 class WithTransport:
     """The fixtures of every contract."""
 
