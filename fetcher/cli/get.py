@@ -15,6 +15,7 @@ from fetcher.cli.config import blamed
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import PROGRESS, Flags
 from fetcher.cli.metrics import MetricsFile
+from fetcher.cli.quick import trusting_nobody
 from fetcher.cli.show import Show
 from fetcher.cli.signals import Beginning, handled
 from fetcher.errors import LocalError, UsageError
@@ -168,7 +169,8 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     from fetcher.lists import follower, sources
     from fetcher.wiring import prepare
 
-    prepare(options)
+    with trusting_nobody():
+        prepare(options)
     show = Show(flags, environment, typed)
     follow = None if options.dry_run else follower(options, show.observe)
     found = sources(flags.sources or [], listing_of(flags), follow)

@@ -8,6 +8,7 @@ from typing import Final
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import RetryFlags
 from fetcher.cli.get import carry_out, options_of
+from fetcher.cli.quick import trusting_nobody
 from fetcher.cli.records import warn
 from fetcher.cli.show import Show
 from fetcher.errors import ErrorKind, UsageError, http_kind
@@ -77,7 +78,8 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
     options = options_of(flags)
     from fetcher.wiring import prepare
 
-    prepare(options)
+    with trusting_nobody():
+        prepare(options)
     with Past(options.output.directory) as past:
         source = FailedSource(past, kinds)
         show = Show(flags, environment, typed, f"nothing to fetch again in {printable(flags.output_dir)}")
