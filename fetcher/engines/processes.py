@@ -168,28 +168,29 @@ class Processes:
     async def _employ(self, worker: _Worker, customer: Customer) -> None:
         """Give the place to a process until it ends, and take what it tells; raises OSError if there can be none."""
         ours, theirs = socketpair()
-        async with Channel(ours) as channel:
-            with theirs:
+        with theirs:
+            async with Channel(ours) as channel:
                 process = _started(theirs, worker.assignment, self._crew.build)
-            try:
-                worker.channel = channel
-                now = self._clock.monotonic()
-                for host, hold in self._holds.items():
-                    if hold.until > now:
-                        channel.send(Held(host, hold))
-                for entry in worker.account.entries.values():
-                    channel.send(Order(entry.request, entry.past))
-                if self._stopped is not None:
-                    channel.send(Cease(self._stopped))
-                if self._finishing is not None:
-                    channel.send(Finish(self._finishing))
-                while messages := await channel.receive():
-                    for message in messages:
-                        await self._take(worker, message, customer)
-            finally:
-                worker.channel = None
-                channel.close()
-                await _end(process)
+                theirs.close()
+                try:
+                    worker.channel = channel
+                    now = self._clock.monotonic()
+                    for host, hold in self._holds.items():
+                        if hold.until > now:
+                            channel.send(Held(host, hold))
+                    for entry in worker.account.entries.values():
+                        channel.send(Order(entry.request, entry.past))
+                    if self._stopped is not None:
+                        channel.send(Cease(self._stopped))
+                    if self._finishing is not None:
+                        channel.send(Finish(self._finishing))
+                    while messages := await channel.receive():
+                        for message in messages:
+                            await self._take(worker, message, customer)
+                finally:
+                    worker.channel = None
+                    channel.close()
+                    await _end(process)
 
     async def _take(self, worker: _Worker, message: Message, customer: Customer) -> None:
         """Do what a message from a worker asks for; one about a request that was dropped comes too late."""

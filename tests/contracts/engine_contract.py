@@ -290,6 +290,13 @@ class EngineContract:
             assert await shop.stop(10.0) == {}
         assert server.requests() == []
 
+    @pytest.mark.parametrize("turns", range(4))
+    async def test_ended_as_it_begins(self, turns: int, opened: Opened, server: Scope, tmp_path: Path) -> None:
+        """A run that finds nothing to do ends its engine at any moment of its start, which leaves nothing open."""
+        async with self.shop(opened, tmp_path):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
     async def test_cancel(self, opened: Opened, server: Scope, tmp_path: Path) -> None:
         """Cancelled, it drops everything without a word."""
         async with self.shop(opened, tmp_path) as shop:
