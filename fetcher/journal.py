@@ -1,6 +1,7 @@
 """L2: the directory's memory: every finished record, appended to one file, found again by its URL.
 
 DIR/.fetcher/records.ndjson   the journal: one record a line; a run only appends, or replaces it whole at its end
+DIR/.fetcher/replacing        whose records may be wrong if the run dies: what they tell of is being fetched again
 DIR/.fetcher/lock             held (flock) by the run that uses DIR; the kernel frees it when that run dies
 DIR/.fetcher/partial/         bodies on their way
 DIR/.fetcher/open/            archives that grow
@@ -10,15 +11,16 @@ DIR/.fetcher/last-run.json    the summary of the last run, which the command wri
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from fetcher.atomic import whole
+from fetcher.atomic import replace_file, whole
 from fetcher.compaction import TIMES, compact
-from fetcher.errors import FetchError, LocalError, words_of
+from fetcher.errors import ErrorKind, FetchError, LocalError, words_of
 from fetcher.events import Settled
 from fetcher.hashtable import HashTable, hash64
 from fetcher.lock import Lock, Patience
@@ -28,6 +30,9 @@ from fetcher.replay import JOURNAL, archive_of, fact, key_of_record, line_at, wh
 
 #: What the journal keeps: facts that a fetch has established. The other outcomes repeat what it says already.
 _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
+
+#: Failures that may come when a body has its name already; behind the others, what was there is still there.
+_LATE: Final = frozenset({ErrorKind.CANCELLED, ErrorKind.DISK, ErrorKind.INTERNAL, ErrorKind.TIMEOUT_TOTAL})
 
 _T = TypeVar("_T")
 #: Told of each stored body: its path, its request's key and its SHA-256.
@@ -46,6 +51,7 @@ class Journal:
     about 17 bytes a URL, and not the records. A last line that a crash has torn is cut off. Leaving it syncs the file
     to the medium, once; the bodies it tells of are not synced. A file that has grown far beyond one record per URL is
     then written anew, without what later records have replaced.
+    A record of which the last run could not say whether it still holds is compared with the file before it is believed.
     ``there`` tells whether the body of a record is there, if that is not in the directory; it may block.
     With ``patience`` it waits for a run that uses the directory. With ``writable=False`` nothing is made, locked or mended: what a dry run needs.
     Raises LocalError if the directory cannot be used or the file not be synced, BusyError if another run uses it.
@@ -72,6 +78,9 @@ class Journal:
         self._lock = Lock(directory)
         self._patience = patience
         self._there = there or self._is_there
+        self._comparable = there is None
+        #: The marks of keys whose records' bodies may have been replaced since.
+        self._doubtful: set[str] = set()
         self.notices: list[str] = []
 
     @property
@@ -82,6 +91,10 @@ class Journal:
     @property
     def _compacted(self) -> Path:
         return self.path.with_name(f"{self.path.name}.new")
+
+    @property
+    def _replacing(self) -> Path:
+        return self.path.with_name("replacing")
 
     @property
     def partial(self) -> Path:
@@ -119,10 +132,18 @@ class Journal:
         except OSError as error:
             raise self._failure(error) from error
         for settled in kept:
-            if settled.record.delivered and settled.key is not None:
-                self._offsets.set(hash64(settled.key), offset)
+            if settled.key is not None:
+                self._learn(settled.key, settled.record, offset)
             offset += len(settled.line)
         self._lines += len(kept)
+
+    def _learn(self, key: str, record: Record, offset: int) -> None:
+        """Learn where the record of a key lies, or that the one before it still holds."""
+        if record.delivered:
+            self._offsets.set(hash64(key), offset)
+        kinds = (record.error.kind if record.error else "", *record.retried)
+        if self._doubtful and (record.delivered or _LATE.isdisjoint(kinds)):
+            self._doubtful.discard(_mark(key))
 
     def knows(self, key: str) -> bool:
         """Tell whether a body for this request key was stored at some time; :meth:`find` tells if it still is."""
@@ -131,8 +152,21 @@ class Journal:
     async def find(self, keys: Sequence[str]) -> list[Record | None]:
         """Return for each request key the record of its stored body, None if there is none or the file is not there."""
         # The table changes on the event loop, so it is read there too.
-        places = [(key, self._offsets.get(hash64(key))) for key in keys]
-        return await self._run(self._find, places)
+        places = [(key, self._offsets.get(hash64(key)), self._doubts(key)) for key in keys]
+        found = await self._run(self._find, places)
+        if self._doubtful:
+            self._doubtful -= {_mark(key) for key, record in zip(keys, found, strict=True) if record is not None}
+        return found
+
+    async def begin(self, keys: Sequence[str]) -> None:
+        """Note that the bodies for these request keys may be replaced from now on; raises LocalError."""
+        marks = {_mark(key) for key in keys if self.knows(key)}
+        if not marks <= self._doubtful:
+            self._doubtful |= marks
+            await self._run(replace_file, self._replacing, _lines(self._doubtful))
+
+    def _doubts(self, key: str) -> bool:
+        return bool(self._doubtful) and _mark(key) in self._doubtful
 
     def _failure(self, error: OSError) -> LocalError:
         return LocalError(f"{words_of(error)}: {self.path}")
@@ -151,11 +185,17 @@ class Journal:
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         if self._file >= 0:
             self._replay()
+            with suppress(FileNotFoundError):
+                self._doubtful = set(self._replacing.read_text("ascii", "replace").split())
 
     def _sync_and_close(self) -> None:
         try:
             if self._writable and self._file >= 0:
                 os.fsync(self._file)
+                if self._doubtful:
+                    replace_file(self._replacing, _lines(self._doubtful))
+                else:
+                    self._replacing.unlink(missing_ok=True)
                 self._compact()
         finally:
             self._close()
@@ -210,16 +250,26 @@ class Journal:
         self._end += len(block)
         return start
 
-    def _find(self, places: Sequence[tuple[str, int | None]]) -> list[Record | None]:
-        return [None if offset is None else self._read(key, offset) for key, offset in places]
+    def _find(self, places: Sequence[tuple[str, int | None, bool]]) -> list[Record | None]:
+        return [None if offset is None else self._read(key, offset, doubtful) for key, offset, doubtful in places]
 
-    def _read(self, key: str, offset: int) -> Record | None:
+    def _read(self, key: str, offset: int, doubtful: bool) -> Record | None:
         try:
             record = from_line(line_at(self._file, offset))
             found = record.ok and key_of_record(record) == key and self._there(record)
+            found = found and not (doubtful and self._has_changed(record))
         except (OSError, ValueError, TypeError, AttributeError, FetchError):
             return None
         return record if found else None
+
+    def _has_changed(self, record: Record) -> bool:
+        """Tell whether something else than the record's body is there, or may be. In an archive nothing is replaced."""
+        if record.offset is not None:
+            return False
+        if not self._comparable or record.path is None:
+            return True
+        with (self._directory / record.path).open("rb") as file:
+            return file_digest(file, "sha256").hexdigest() != record.sha256
 
     def _is_there(self, record: Record) -> bool:
         if record.path is None:
@@ -229,3 +279,12 @@ class Journal:
             return stat.S_ISREG(found.st_mode) and found.st_size == record.bytes
         found = archive_of(self._directory, record.path).lstat()
         return stat.S_ISREG(found.st_mode) and found.st_size >= record.offset + (record.length or 0)
+
+
+def _mark(key: str) -> str:
+    """Return what stands for a key in a file, where it needs no secrets and no escapes."""
+    return sha256(key.encode()).hexdigest()[:32]
+
+
+def _lines(marks: Iterable[str]) -> bytes:
+    return "".join(f"{mark}\n" for mark in marks).encode()

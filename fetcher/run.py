@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from fetcher.clock import Clock
 from fetcher.commands import Commands
 from fetcher.engines.base import Engine, give
+from fetcher.errors import LocalError
 from fetcher.events import Counters, Notice, Observer, RecordWriter, Settled
 from fetcher.model import Outcome, Record, Request, Stop, Summary, to_line
 from fetcher.options import Existing, Options
@@ -49,6 +50,10 @@ class Memory(Protocol):
 
     async def find(self, keys: Sequence[str]) -> list[Record | None]:
         """Return for each key the record of its stored body, None if it is not there any more."""
+        ...
+
+    async def begin(self, keys: Sequence[str]) -> None:
+        """Note that the bodies for these keys may be replaced from now on; raises LocalError."""
         ...
 
 
@@ -216,17 +221,31 @@ class Run:
                 batch.append(queue.get_nowait())
             requests = [item.request if isinstance(item, Repeated) else item for item in batch]
             found = await memory.find([request.key for request in requests])
+            wanted: list[Request] = []
             for item, earlier in zip(batch, found, strict=True):
                 if isinstance(item, Repeated):
                     await self._settle(self._repetition(item, earlier), None)
                 elif earlier is None:
-                    await self._enqueue(item)
+                    wanted.append(item)
                 elif has_other_digest(item, earlier):
-                    await self._enqueue(compared(item, earlier, conditional=False))
+                    wanted.append(compared(item, earlier, conditional=False))
                 elif existing is Existing.SKIP:
                     await self._settle(carried(item, earlier, Outcome.SKIPPED), item.key)
                 else:
-                    await self._enqueue(compared(item, earlier, conditional=existing is Existing.REFRESH))
+                    wanted.append(compared(item, earlier, conditional=existing is Existing.REFRESH))
+            if wanted and await self._may_replace(memory, wanted):
+                for request in wanted:
+                    await self._enqueue(request)
+
+    async def _may_replace(self, memory: Memory, requests: Sequence[Request]) -> bool:
+        """Have it noted that these are fetched again; if it cannot be, the run ends."""
+        if not self._options.dry_run:
+            try:
+                await memory.begin([request.key for request in requests])
+            except LocalError as error:
+                self.give_up(Stop.DISK, error.message)
+                return False
+        return True
 
     def started(self, request: Request) -> None:
         """Nothing: the engine counts what is under way."""

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, Final, Self, TypeVar
 
 from fetcher.conditional import Held
-from fetcher.errors import FetchError
+from fetcher.errors import FetchError, LocalError
 from fetcher.events import Settled
 from fetcher.model import Head, Headers, Record, Request, Row, Stored, Timings
 from fetcher.transport.base import Hop
@@ -272,11 +272,16 @@ class Writer:
 
 
 class Memory(Writer):
-    """A journal without a file: what was stored before, and what this run stores; looking it up takes a turn."""
+    """A journal without a file: what was stored before, and what this run stores; looking it up takes a turn.
 
-    def __init__(self, stored: Mapping[str, Record] | None = None) -> None:
+    ``refusal`` is what it says to what is to be fetched again.
+    """
+
+    def __init__(self, stored: Mapping[str, Record] | None = None, refusal: LocalError | None = None) -> None:
         super().__init__()
+        self._refusal = refusal
         self._stored = dict(stored or {})
+        self.begun: list[str] = []
 
     async def write(self, batch: Sequence[Settled]) -> None:
         await super().write(batch)
@@ -288,6 +293,11 @@ class Memory(Writer):
     async def find(self, keys: Sequence[str]) -> list[Record | None]:
         await asyncio.sleep(0)
         return [self._stored.get(key) for key in keys]
+
+    async def begin(self, keys: Sequence[str]) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        self.begun += keys
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

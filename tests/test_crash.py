@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,27 @@ def test_killed_at_every_step(step: int, nursery: Nursery, small: SmallRun, tmp_
         at += step
     small.check_complete(out, ran)
     assert at > 20
+
+
+@pytest.mark.parametrize("step", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_while_replacing(step: int, nursery: Nursery, server: Scope, tmp_path: Path) -> None:
+    """Whenever kill -9 comes amid a run that replaces files, the next one believes no record of what is there no more."""
+    (tmp_path / "urls.txt").write_text("".join(f"{server.url(str(number), echo=1)}\n" for number in range(4)))
+    out = tmp_path / "fetched"
+    at, code = 1, -signal.SIGKILL
+    while code == -signal.SIGKILL:
+        assert nursery("get", "urls.txt", "--user-agent", "one").code == 0
+        code = nursery("get", "urls.txt", "--user-agent", "two", "--existing", "replace", killed_at=at).code
+        ran = nursery("get", "urls.txt", "--user-agent", "two")
+        assert (ran.code, len(ran.records)) == (0, 4)
+        for record in ran.records:
+            body = (out / record["path"]).read_bytes()
+            assert record["sha256"] == sha256(body).hexdigest()
+            assert record["outcome"] == "skipped" or b'"two"' in body
+        assert not (out / ".fetcher/replacing").exists()
+        shutil.rmtree(out)
+        at += step
+    assert at > 12
 
 
 def test_killed_while_compacting(nursery: Nursery, small: SmallRun, tmp_path: Path) -> None:

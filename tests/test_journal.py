@@ -9,7 +9,9 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,60 @@ async def test_file_that_changed(directory: Directory, harm: str) -> None:
                 path.symlink_to("b")
         assert await find(journal, "http://h/a") == [None]
         assert journal.knows("http://h/a")
+
+
+def digest(body: bytes) -> str:
+    """Return the SHA-256 in hex."""
+    return sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+@pytest.mark.parametrize("body", [BODY, BODY[::-1]])
+async def test_what_may_have_been_replaced(directory: Directory, body: bytes, writable: bool) -> None:
+    """What a run has begun to fetch again, and not told of, is compared by the next; other files are not."""
+    one, other = (fetched(f"http://h/{name}", f"h/{name}", sha256=digest(BODY)) for name in "ab")
+    async with directory.written(one, other) as journal:
+        await journal.begin([parse(one.url).key, "http://h/unknown"])
+    for record in (one, other):
+        (directory.root / (record.path or "")).write_bytes(body)
+    async with directory.journal(writable=writable) as journal:
+        assert await find(journal, one.url, other.url) == [one if body == BODY else None, other]
+    left = directory.path.with_name("replacing").exists()
+    assert left is (not writable or body != BODY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "retried", "left"),
+    [
+        (None, (), False),
+        (ErrorKind.EXEC, (), False),
+        ("http.404", (), False),
+        (ErrorKind.TRUNCATED, ("http.503",), False),
+        ("http.404", (ErrorKind.TIMEOUT_TOTAL,), True),
+        (ErrorKind.CANCELLED, (), True),
+        (ErrorKind.DISK, (), True),
+        (ErrorKind.INTERNAL, (), True),
+    ],
+)
+async def test_what_was_told(directory: Directory, kind: str | None, retried: tuple[str, ...], left: bool) -> None:
+    """A new record ends the doubt about the one before, unless it is that of a failure when the body was in its place."""
+    good = fetched("http://h/a", sha256=digest(BODY))
+    error = None if kind is None else Error.of(kind, "so")
+    outcome = Outcome.FETCHED if error is None else Outcome.FAILED
+    async with directory.written(good) as journal:
+        await journal.begin([parse(good.url).key])
+        await journal.write([directory.settled(replace(good, outcome=outcome, error=error, retried=retried))])
+    assert directory.path.with_name("replacing").exists() is left
+
+
+async def test_doubts_that_cannot_be_kept(directory: Directory) -> None:
+    """That something may be replaced has to be noted, or nothing can be."""
+    good = fetched("http://h/a")
+    async with directory.written(good) as journal:
+        directory.path.with_name("replacing.new").mkdir()
+        with pytest.raises(LocalError, match=r"^cannot write .*/replacing: is a directory"):
+            await journal.begin([parse(good.url).key])
+        directory.path.with_name("replacing.new").rmdir()
 
 
 @pytest.mark.parametrize("writable", [True, False])

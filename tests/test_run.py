@@ -468,6 +468,30 @@ class TestBounds:
 
         simulated(main())
 
+    @pytest.mark.parametrize("existing", list(Existing))
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_what_may_be_replaced(self, existing: Existing, dry_run: bool) -> None:
+        """Memory hears of what is fetched again, and before it is; nothing is where it cannot note that."""
+        options = Options(output=Output(existing=existing), dry_run=dry_run)
+
+        async def main() -> None:
+            first = Rig(memory=Memory())
+            await first(urls(3))
+            assert first.memory is not None
+            assert first.memory.begun == []
+            stored = {each.key: each.record for each in first.memory.settled if each.key is not None}
+            again = existing is not Existing.SKIP and not dry_run
+            rig = Rig(memory=Memory(stored), options=options)
+            await rig(urls(4))
+            assert rig.memory is not None
+            assert rig.memory.begun == (urls(3) if again else [])
+            rig = Rig(memory=Memory(stored, LocalError("cannot write it")), options=options)
+            summary = await rig(urls(4))
+            assert summary.stop == (Stop.DISK if again else None)
+            assert not any(rig.transport.sent[url] for url in urls(3))
+
+        simulated(main())
+
     def test_deadline_in_the_middle_of_transfers(self) -> None:
         """What does not end soon after is dropped, and says why; what waits for its retry ends as it failed."""
 
