@@ -166,17 +166,24 @@ def main(flags: Flags, environment: Environment, typed: Sequence[str]) -> ExitSt
     Raises UsageError before anything is fetched, LocalError if this machine fails.
     """
     options = options_of(flags)
+    load(options)
     from fetcher.lists import follower, sources
-    from fetcher.wiring import prepare
 
-    with trusting_nobody():
-        prepare(options)
     show = Show(flags, environment, typed)
     follow = None if options.dry_run else follower(options, show.observe)
     found = sources(flags.sources or [], listing_of(flags), follow)
     if environment.stdin_is_terminal and "-" in (flags.sources or ()):
         show.say("reading URLs from the keyboard, Ctrl-D ends")
     return carry_out(options, found, show)
+
+
+def load(options: Options) -> None:
+    """Import what a run with these options needs; raises UsageError if something is missing, or cannot be meant."""
+    from fetcher.wiring import maker, prepare
+
+    with trusting_nobody():
+        maker(options)
+    prepare(options)
 
 
 def carry_out(options: Options, found: Sequence["Source"], show: Show) -> ExitStatus:

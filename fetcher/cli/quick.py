@@ -59,7 +59,7 @@ def trusting_nobody() -> Iterator[None]:
     """Let TLS contexts that are made meanwhile have none of the system's certificates, which take 20 ms to read.
 
     aiohttp makes two when it is imported, and a run uses neither. The environment is changed for that, so this is for a
-    process that has no other thread.
+    process that has no other thread, and for nothing that makes contexts to be used.
     """
     given = os.environ.get(_CERTIFICATES)
     os.environ[_CERTIFICATES] = os.devnull

@@ -7,8 +7,7 @@ from typing import Final
 
 from fetcher.cli.env import Environment
 from fetcher.cli.flags import RetryFlags
-from fetcher.cli.get import carry_out, options_of
-from fetcher.cli.quick import trusting_nobody
+from fetcher.cli.get import carry_out, load, options_of
 from fetcher.cli.records import warn
 from fetcher.cli.show import Show
 from fetcher.errors import ErrorKind, UsageError, http_kind
@@ -76,10 +75,7 @@ def main(flags: RetryFlags, environment: Environment, typed: Sequence[str]) -> E
         if not any(f"{known}.".startswith(f"{kind}.") for known in _KINDS):
             raise UsageError(f'--kind "{kind}": write a kind of failure such as http.503, dns or timeout')
     options = options_of(flags)
-    from fetcher.wiring import prepare
-
-    with trusting_nobody():
-        prepare(options)
+    load(options)
     with Past(options.output.directory) as past:
         source = FailedSource(past, kinds)
         show = Show(flags, environment, typed, f"nothing to fetch again in {printable(flags.output_dir)}")
