@@ -141,9 +141,10 @@ class Journal:
         """Learn where the record of a key lies, or that the one before it still holds."""
         if record.delivered:
             self._offsets.set(hash64(key), offset)
-        kinds = (record.error.kind if record.error else "", *record.retried)
-        if self._doubtful and (record.delivered or _LATE.isdisjoint(kinds)):
-            self._doubtful.discard(_mark(key))
+        if self._doubtful:
+            kinds = (record.error.kind if record.error else "", *record.retried)
+            if record.delivered or _LATE.isdisjoint(kinds):
+                self._doubtful.discard(_mark(key))
 
     def knows(self, key: str) -> bool:
         """Tell whether a body for this request key was stored at some time; :meth:`find` tells if it still is."""
@@ -179,7 +180,8 @@ class Journal:
 
     def _open(self) -> None:
         if self._writable:
-            self._compacted.unlink(missing_ok=True)  # of a run that was killed
+            for path in (self.path, self._replacing):
+                path.with_name(f"{path.name}.new").unlink(missing_ok=True)  # of a run that was killed
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         elif self.path.exists():
             self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
