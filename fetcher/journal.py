@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from hashlib import file_digest, sha256
+from math import inf
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from fetcher.atomic import replace_file, whole
+from fetcher.atomic import replace_file, whole, write_all
 from fetcher.compaction import TIMES, compact
 from fetcher.errors import ErrorKind, FetchError, LocalError, words_of
 from fetcher.events import Settled
@@ -33,6 +34,9 @@ _KEPT: Final = frozenset({Outcome.FETCHED, Outcome.UNCHANGED, Outcome.FAILED})
 
 #: Failures that may come when a body has its name already; behind the others, what was there is still there.
 _LATE: Final = frozenset({ErrorKind.CANCELLED, ErrorKind.DISK, ErrorKind.INTERNAL, ErrorKind.TIMEOUT_TOTAL})
+
+#: So many lines of what is replaced are not worth being written anew.
+_FEW: Final = 10_000
 
 _T = TypeVar("_T")
 #: Told of each stored body: its path, its request's key and its SHA-256.
@@ -81,6 +85,8 @@ class Journal:
         self._comparable = there is None
         #: The marks of keys whose records' bodies may have been replaced since.
         self._doubtful: set[str] = set()
+        #: How many lines the file has that notes them.
+        self._noted: float = 0
         self.notices: list[str] = []
 
     @property
@@ -161,10 +167,19 @@ class Journal:
 
     async def begin(self, keys: Sequence[str]) -> None:
         """Note that the bodies for these request keys may be replaced from now on; raises LocalError."""
-        marks = {_mark(key) for key in keys if self.knows(key)}
-        if not marks <= self._doubtful:
-            self._doubtful |= marks
+        marks = {_mark(key) for key in keys if self.knows(key)} - self._doubtful
+        if not marks:
+            return
+        self._doubtful |= marks
+        self._noted += len(marks)
+        if self._noted > TIMES * len(self._doubtful) + _FEW:
+            self._noted = len(self._doubtful)
             await self._run(replace_file, self._replacing, _lines(self._doubtful))
+            return
+        try:
+            await self._run(_append, self._replacing, _lines(marks))
+        except OSError as error:
+            raise LocalError(f"cannot write {self._replacing}: {words_of(error)}") from error
 
     def _doubts(self, key: str) -> bool:
         return bool(self._doubtful) and _mark(key) in self._doubtful
@@ -189,6 +204,7 @@ class Journal:
             self._replay()
             with suppress(FileNotFoundError):
                 self._doubtful = set(self._replacing.read_text("ascii", "replace").split())
+                self._noted = inf  # its end may be torn, so it is written anew before anything is added
 
     def _sync_and_close(self) -> None:
         try:
@@ -286,6 +302,14 @@ class Journal:
 def _mark(key: str) -> str:
     """Return what stands for a key in a file, where it needs no secrets and no escapes."""
     return sha256(key.encode()).hexdigest()[:32]
+
+
+def _append(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def _lines(marks: Iterable[str]) -> bytes:

@@ -235,10 +235,28 @@ async def test_doubts_that_cannot_be_kept(directory: Directory) -> None:
     """That something may be replaced has to be noted, or nothing can be."""
     good = fetched("http://h/a")
     async with directory.written(good) as journal:
-        directory.path.with_name("replacing.new").mkdir()
+        directory.path.with_name("replacing").mkdir()
         with pytest.raises(LocalError, match=r"^cannot write .*/replacing: is a directory"):
             await journal.begin([parse(good.url).key])
-        directory.path.with_name("replacing.new").rmdir()
+        directory.path.with_name("replacing").rmdir()
+
+
+async def test_doubts_do_not_pile_up(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was noted and told of goes from the file now and then, and what is left of a torn line with the first note."""
+    monkeypatch.setattr("fetcher.journal._FEW", 10)
+    records = [fetched(f"http://h/{number}", f"h/{number}", sha256=digest(BODY)) for number in range(60)]
+    noted = directory.path.with_name("replacing")
+    async with directory.written(*records) as journal:
+        await journal.begin([parse(records[0].url).key])
+        for record in records[1:]:
+            await journal.begin([parse(record.url).key])
+            assert len(noted.read_bytes()) <= 33 * 20
+            await journal.write([directory.settled(record)])
+    noted.write_bytes(noted.read_bytes()[:-9])
+    async with directory.journal() as journal:
+        await journal.begin([parse(records[1].url).key])
+        assert max(map(len, noted.read_bytes().split())) <= 32
+        assert noted.read_bytes().endswith(b"\n")
 
 
 @pytest.mark.parametrize("writable", [True, False])
