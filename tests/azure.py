@@ -131,7 +131,7 @@ def running(directory: Path) -> Iterator[int]:
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(command, stdin=pipe, stdout=null, stderr=null, env=environment) as process:
         try:
-            until(lambda: _answers(port))
+            until(lambda: _answers(port), 60.0)
             yield port
         finally:
             process.communicate()

@@ -64,9 +64,9 @@ def ask(url: str, *fields: str) -> Answer:
         return rest(link)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until ``condition`` holds; AssertionError after ten seconds."""
-    deadline = time.monotonic() + 10
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until ``condition`` holds; AssertionError after so many seconds."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
